@@ -1,0 +1,107 @@
+//! What one decision costs: `route` and `finish` together.
+
+#![expect(missing_docs, reason = "criterion's macros make undocumented functions")]
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use waypost::LoadBalancingStrategy as Strategy;
+use waypost_benches::floor::Floor;
+use waypost_benches::{Rows, fleet, naive};
+
+const SIZES: [usize; 3] = [8, 64, 1_000];
+
+fn route(criterion: &mut Criterion) {
+    let rows = Rows::from_env();
+    floor(criterion, &rows);
+    for strategy in [Strategy::RoundRobin, Strategy::Random] {
+        constrained(criterion, &rows, &strategy);
+    }
+    plain(criterion, &rows);
+    unknown_model(criterion, &rows);
+    contended(criterion, &rows);
+    naive(criterion, &rows);
+}
+
+/// The least that any router of this design does.
+fn floor(criterion: &mut Criterion, rows: &Rows) {
+    let floor = Floor::new(fleet::MODEL, 8);
+    rows.measure(criterion, "floor/composed", 8, || {
+        black_box(floor.route_and_finish(black_box(fleet::MODEL)));
+    });
+}
+
+/// All constraints and preferences in use.
+fn constrained(criterion: &mut Criterion, rows: &Rows, strategy: &Strategy) {
+    for candidates in SIZES {
+        let router = fleet::router(candidates, strategy.clone());
+        let ((request, context), answer) = (fleet::constrained(), fleet::answer());
+        let selected = router.route(&request, &context).expect("the fleet serves the request");
+        assert!(selected.decision().candidates_left < candidates, "{}", selected.decision());
+        drop(selected);
+        rows.measure(criterion, &format!("route/{strategy}"), candidates, || {
+            let selected = router.route(black_box(&request), black_box(&context)).expect("served");
+            selected.finish(black_box(&answer));
+        });
+        assert_eq!(router.metrics().in_flight, 0);
+    }
+}
+
+/// Nothing asked for but the model.
+fn plain(criterion: &mut Criterion, rows: &Rows) {
+    for candidates in SIZES {
+        let router = fleet::router(candidates, Strategy::RoundRobin);
+        let ((request, context), answer) = (fleet::plain(), fleet::answer());
+        rows.measure(criterion, "plain/round_robin", candidates, || {
+            router
+                .route(black_box(&request), black_box(&context))
+                .expect("served")
+                .finish(black_box(&answer));
+        });
+    }
+}
+
+/// A name that nobody serves: the Bloom filter's case.
+fn unknown_model(criterion: &mut Criterion, rows: &Rows) {
+    let router = fleet::router(8, Strategy::RoundRobin);
+    let (mut request, context) = fleet::plain();
+    request.model = waypost::core::ModelName::new("gpt-17").expect("a valid name");
+    rows.measure(criterion, "unknown_model", 8, || {
+        black_box(router.route(black_box(&request), &context)).expect_err("not served");
+    });
+}
+
+/// Two threads on one pool.
+fn contended(criterion: &mut Criterion, rows: &Rows) {
+    for candidates in [8, 1_000] {
+        let router = fleet::router(candidates, Strategy::RoundRobin);
+        let ((request, context), answer) = (fleet::constrained(), fleet::answer());
+        rows.measure_threads(criterion, "route/round_robin", candidates, 2, || {
+            router
+                .route(black_box(&request), black_box(&context))
+                .expect("served")
+                .finish(black_box(&answer));
+        });
+    }
+    let floor = Floor::new(fleet::MODEL, 8);
+    rows.measure_threads(criterion, "floor/composed", 8, 2, || {
+        black_box(floor.route_and_finish(black_box(fleet::MODEL)));
+    });
+}
+
+/// The pseudo-code taken literally.
+fn naive(criterion: &mut Criterion, rows: &Rows) {
+    for candidates in SIZES {
+        let router = naive::Router::new(fleet::MODEL, candidates);
+        let request = naive::Router::request(fleet::MODEL);
+        let latency = Duration::from_millis(2_300);
+        rows.measure(criterion, "naive/round_robin", candidates, || {
+            let selected = router.route(black_box(&request)).expect("served");
+            router.record_result(selected.id(), black_box(latency));
+        });
+    }
+}
+
+criterion_group!(benches, route);
+criterion_main!(benches);

@@ -1,0 +1,15 @@
+//! Benchmarks of the Waypost crates beside their floors, their naive forms and their peers.
+//!
+//! Run by `cargo xtask bench`, which also reads the rows that [`Rows`] writes. Unpublished.
+//!
+//! Each bench target is one question. Cases that belong together are measured in one run, because machines differ from
+//! each other and from themselves an hour later: quote ratios, not nanoseconds.
+
+#![forbid(unsafe_code)]
+
+pub mod fleet;
+pub mod floor;
+pub mod naive;
+mod rows;
+
+pub use rows::Rows;

@@ -1,0 +1,135 @@
+//! How one candidate is chosen.
+
+use core::fmt;
+use std::sync::Arc;
+
+use crate::{
+    CandidateIndex, CandidateSet, DecisionContext, Generator, Pool, ProviderCandidate, RequestResult,
+    Timestamp,
+};
+
+/// Chooses one candidate out of a set. One balancer serves one [`Pool`] and keeps its state in the pool's order.
+///
+/// Implement [`select`](Self::select); `waypost_testkit::conformance` tells whether it behaves. Many threads call at
+/// once, so state is atomic; nothing here may block or allocate.
+///
+/// ```
+/// use waypost_core::{CandidateIndex, CandidateSet, LoadBalancer, SelectContext};
+///
+/// /// Always the first that is left.
+/// #[derive(Debug)]
+/// struct First;
+///
+/// impl LoadBalancer for First {
+///     fn select(&self, set: &CandidateSet<'_>, _: &mut SelectContext<'_, '_>) -> Option<CandidateIndex> {
+///         set.nth(0)
+///     }
+/// }
+/// ```
+pub trait LoadBalancer: fmt::Debug + Send + Sync {
+    /// Chooses a member of `set`; `None` when the set is empty or no member will do. `set` is of the pool that the
+    /// balancer was built for.
+    fn select(&self, set: &CandidateSet<'_>, cx: &mut SelectContext<'_, '_>) -> Option<CandidateIndex>;
+
+    /// What [`select`](Self::select) would choose now, changing nothing: for explanations. Default: `None`, it cannot
+    /// be told.
+    fn peek(&self, _set: &CandidateSet<'_>, _cx: &mut SelectContext<'_, '_>) -> Option<CandidateIndex> {
+        None
+    }
+
+    /// Learns how a request at a candidate of the pool ended, whichever strategy chose it. Default: nothing to learn.
+    fn record_result(&self, _event: &ResultEvent<'_>) {}
+}
+
+impl<L: LoadBalancer + ?Sized> LoadBalancer for Arc<L> {
+    fn select(&self, set: &CandidateSet<'_>, cx: &mut SelectContext<'_, '_>) -> Option<CandidateIndex> {
+        (**self).select(set, cx)
+    }
+
+    fn peek(&self, set: &CandidateSet<'_>, cx: &mut SelectContext<'_, '_>) -> Option<CandidateIndex> {
+        (**self).peek(set, cx)
+    }
+
+    fn record_result(&self, event: &ResultEvent<'_>) {
+        (**self).record_result(event);
+    }
+}
+
+/// What a strategy may look at besides the set.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct SelectContext<'a, 'g> {
+    /// The decision's input.
+    pub decision: &'a DecisionContext<'a>,
+    /// The decision's randomness.
+    pub rng: Generator<'g>,
+}
+
+impl<'a, 'g> SelectContext<'a, 'g> {
+    /// What a strategy may look at.
+    pub const fn new(decision: &'a DecisionContext<'a>, rng: Generator<'g>) -> Self {
+        Self { decision, rng }
+    }
+}
+
+/// A finished request, as its balancer and other observers see it.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct ResultEvent<'a> {
+    /// The pool that it was chosen from.
+    pub pool: &'a Pool,
+    /// The candidate's place in the pool.
+    pub index: CandidateIndex,
+    /// How the request ended.
+    pub result: &'a RequestResult,
+    /// When it ended.
+    pub now: Timestamp,
+}
+
+impl<'a> ResultEvent<'a> {
+    /// A finished request.
+    pub const fn new(
+        pool: &'a Pool,
+        index: CandidateIndex,
+        result: &'a RequestResult,
+        now: Timestamp,
+    ) -> Self {
+        Self { pool, index, result, now }
+    }
+
+    /// The candidate.
+    pub fn candidate(&self) -> &'a ProviderCandidate {
+        &self.pool[self.index]
+    }
+}
+
+/// Builds a [`LoadBalancer`] for each pool: the configuration value of a strategy.
+///
+/// A closure from a pool to a balancer is one too:
+///
+/// ```
+/// use std::sync::Arc;
+/// use waypost_core::{BuildLoadBalancer, Generator, LoadBalancer, Pool};
+///
+/// fn registered(strategy: impl BuildLoadBalancer + 'static) -> Arc<dyn BuildLoadBalancer> {
+///     Arc::new(strategy)
+/// }
+/// # #[derive(Debug)] struct First;
+/// # impl LoadBalancer for First {
+/// #     fn select(&self, set: &waypost_core::CandidateSet<'_>, _: &mut waypost_core::SelectContext<'_, '_>) -> Option<waypost_core::CandidateIndex> { set.nth(0) }
+/// # }
+/// let first = registered(|_pool: &Pool, _rng: &mut Generator<'_>| Arc::new(First) as Arc<dyn LoadBalancer>);
+/// ```
+pub trait BuildLoadBalancer: Send + Sync {
+    /// Builds the balancer of one pool. `rng` is for what differs between processes, such as where a turn begins.
+    fn build(&self, pool: &Pool, rng: &mut Generator<'_>) -> Arc<dyn LoadBalancer>;
+}
+
+impl<F> BuildLoadBalancer for F
+where
+    F: Fn(&Pool, &mut Generator<'_>) -> Arc<dyn LoadBalancer> + Send + Sync,
+{
+    fn build(&self, pool: &Pool, rng: &mut Generator<'_>) -> Arc<dyn LoadBalancer> {
+        self(pool, rng)
+    }
+}

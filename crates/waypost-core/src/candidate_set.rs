@@ -1,0 +1,161 @@
+//! The candidates of a pool that are still in play.
+
+use core::fmt;
+
+use crate::{CandidateMask, Pool, ProviderCandidate};
+
+/// A candidate's place in its pool. Meaningful only with the [`Pool`] that it came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CandidateIndex(pub(crate) u16);
+
+impl CandidateIndex {
+    /// The place, from zero.
+    pub const fn get(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A subset of a [`Pool`]: what the stages of a decision narrow and a balancer chooses from. A fixed-size bitset;
+/// nothing here allocates.
+///
+/// ```
+/// use waypost_core::Pool;
+///
+/// let pool = Pool::from_weights([("a", 1), ("b", 1), ("c", 1)])?;
+/// let mut set = pool.all();
+/// set.remove(pool.index_of("b").unwrap());
+/// assert_eq!(set.len(), 2);
+/// assert_eq!(set.nth(1).map(|index| pool[index].provider().as_str()), Some("c"));
+/// # Ok::<(), waypost_core::PoolError>(())
+/// ```
+///
+/// # Complexity
+///
+/// Every operation is linear in the pool's length over 64; a pool of at most 64 candidates is one word.
+#[derive(Clone, Copy)]
+pub struct CandidateSet<'p> {
+    pool: &'p Pool,
+    bits: CandidateMask,
+}
+
+impl<'p> CandidateSet<'p> {
+    pub(crate) const fn new(pool: &'p Pool, bits: CandidateMask) -> Self {
+        Self { pool, bits }
+    }
+
+    /// The pool that the set is a part of.
+    pub const fn pool(&self) -> &'p Pool {
+        self.pool
+    }
+
+    /// How many candidates are in the set.
+    pub fn len(&self) -> usize {
+        self.bits.count(self.words())
+    }
+
+    /// Whether no candidate is left.
+    pub fn is_empty(&self) -> bool {
+        self.bits.is_empty(self.words())
+    }
+
+    /// Whether the candidate is in the set.
+    pub fn contains(&self, index: CandidateIndex) -> bool {
+        self.bits.contains(index.get())
+    }
+
+    /// Whether the set is everything that the pool can offer: every candidate that is not drained.
+    pub fn is_whole(&self) -> bool {
+        self.as_words() == self.pool.available().words(self.words())
+    }
+
+    /// Takes a candidate out.
+    pub fn remove(&mut self, index: CandidateIndex) {
+        self.bits.remove(index.get());
+    }
+
+    /// Puts a candidate back in, if the pool has it.
+    pub fn insert(&mut self, index: CandidateIndex) {
+        if index.get() < self.pool.len() {
+            self.bits.insert(index.get());
+        }
+    }
+
+    /// Takes all candidates out.
+    pub fn clear(&mut self) {
+        self.bits = CandidateMask::EMPTY;
+    }
+
+    /// Keeps the candidates for which `keep` is true. Calls it once per candidate in the set.
+    pub fn retain(&mut self, mut keep: impl FnMut(CandidateIndex, &'p ProviderCandidate) -> bool) {
+        for index in self.iter() {
+            if !keep(index, &self.pool[index]) {
+                self.remove(index);
+            }
+        }
+    }
+
+    /// The `n`-th candidate of the set in pool order, counted from zero.
+    pub fn nth(&self, n: usize) -> Option<CandidateIndex> {
+        self.bits.nth(n, self.words()).map(|index| CandidateIndex(index as u16))
+    }
+
+    /// The candidates in pool order.
+    pub fn iter(&self) -> impl Iterator<Item = CandidateIndex> + use<> {
+        self.bits.iter(self.words()).map(|index| CandidateIndex(index as u16))
+    }
+
+    /// The set's bits, candidate 0 in the lowest bit of the first word; as many words as the pool needs.
+    pub fn as_words(&self) -> &[u64] {
+        self.bits.words(self.words())
+    }
+
+    fn words(&self) -> usize {
+        self.pool.words()
+    }
+
+    /// Keeps what is also in `mask`; says how many fell out.
+    pub fn keep(&mut self, mask: &CandidateMask) -> usize {
+        let words = self.pool.words();
+        let mut dropped = 0;
+        for (word, mask) in self.bits.words_mut(words).iter_mut().zip(mask.words(words)) {
+            let lost = *word & !mask;
+            *word &= mask;
+            dropped += lost.count_ones();
+        }
+        dropped as usize
+    }
+
+    /// Drops what is in `mask`; says how many fell out.
+    pub fn drop_all(&mut self, mask: &CandidateMask) -> usize {
+        let words = self.pool.words();
+        let mut dropped = 0;
+        for (word, mask) in self.bits.words_mut(words).iter_mut().zip(mask.words(words)) {
+            dropped += (*word & mask).count_ones();
+            *word &= !mask;
+        }
+        dropped as usize
+    }
+
+    /// Keeps what is also in `mask`, unless nothing is; says how many fell out if it did.
+    pub fn prefer(&mut self, mask: &CandidateMask) -> Option<usize> {
+        self.bits.intersects(mask, self.words()).then(|| self.keep(mask))
+    }
+
+    /// Drops what is in `mask`, unless everything is; says how many fell out if it did.
+    pub fn avoid(&mut self, mask: &CandidateMask) -> Option<usize> {
+        let others =
+            self.as_words().iter().zip(mask.words(self.words())).any(|(word, mask)| word & !mask != 0);
+        others.then(|| self.drop_all(mask))
+    }
+
+    /// Whether some candidate is in both.
+    pub fn intersects(&self, mask: &CandidateMask) -> bool {
+        self.bits.intersects(mask, self.words())
+    }
+}
+
+impl fmt::Debug for CandidateSet<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter().map(|index| self.pool[index].id())).finish()
+    }
+}

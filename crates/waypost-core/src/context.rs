@@ -1,0 +1,222 @@
+//! Who asks, from where, and under which conditions.
+
+use core::net::IpAddr;
+use core::time::Duration;
+use std::sync::Arc;
+
+use crate::{
+    CostBudget, FeatureName, OrganizationId, ProviderId, Region, RequestPriority, Tag, TenantId, Timestamp,
+    Tokens, TraceContext, UserId, Zone,
+};
+
+/// What the gateway knows about a request besides the request: authenticated identity, targets, constraints, place and
+/// time. The default knows nothing and constrains nothing.
+///
+/// ```
+/// use core::time::Duration;
+/// use waypost_core::{Region, RoutingContext, TenantId};
+///
+/// let context = RoutingContext::default()
+///     .with_tenant(TenantId::new("acme")?)
+///     .within_region(Region::new("eu")?)
+///     .with_latency_target(Duration::from_millis(800));
+/// assert_eq!(context.allowed_regions.len(), 1);
+/// # Ok::<(), waypost_core::IdError>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct RoutingContext {
+    /// The authenticated tenant; wins over the request's.
+    pub tenant_id: Option<TenantId>,
+    /// The authenticated user; wins over the request's.
+    pub user_id: Option<UserId>,
+    /// The organization.
+    pub organization_id: Option<OrganizationId>,
+    /// How important the request is; wins over the request's own word.
+    pub priority: Option<RequestPriority>,
+    /// Which attempt this is, from 0.
+    pub attempt_number: u32,
+    /// What may be spent.
+    pub cost_budget: Option<CostBudget>,
+    /// The time to first token to aim at: candidates that meet it are preferred. Candidates of unknown latency count
+    /// as meeting it.
+    pub latency_target: Option<Duration>,
+    /// The tokens per second to aim at: candidates that reach it are preferred. Candidates of unknown speed count as
+    /// reaching it.
+    pub throughput_target: Option<u32>,
+    /// Providers not to use, besides the request's.
+    pub excluded_providers: Vec<ProviderId>,
+    /// The only regions that the request may go to. Empty: all.
+    pub allowed_regions: Vec<Region>,
+    /// Regions in order of preference: the first with a candidate still in play gets the request.
+    pub preferred_regions: Vec<Region>,
+    /// Tags that a candidate must have, all of them.
+    pub required_tags: Vec<Tag>,
+    /// How long the answer will be, if the request does not say.
+    pub max_tokens_hint: Option<Tokens>,
+    /// Where the caller is: candidates there are preferred after `preferred_regions`.
+    pub region: Option<Region>,
+    /// Where in the region the caller is: candidates there are preferred within the region.
+    pub zone: Option<Zone>,
+    /// The trace that the request belongs to.
+    pub trace_context: Option<TraceContext>,
+    /// Feature flags.
+    pub features: Vec<(FeatureName, bool)>,
+    /// The caller's address.
+    pub source_ip: Option<IpAddr>,
+    /// The caller's software.
+    pub user_agent: Option<Arc<str>>,
+    /// When the caller began to wait.
+    pub request_start_time: Option<Timestamp>,
+    /// When the answer is no longer of use: routing after it fails, and candidates expected to begin later drop out.
+    pub deadline: Option<Timestamp>,
+}
+
+impl RoutingContext {
+    /// Names the tenant.
+    pub fn with_tenant(mut self, tenant: TenantId) -> Self {
+        self.tenant_id = Some(tenant);
+        self
+    }
+
+    /// Names the user.
+    pub fn with_user(mut self, user: UserId) -> Self {
+        self.user_id = Some(user);
+        self
+    }
+
+    /// Names the organization.
+    pub fn with_organization(mut self, organization: OrganizationId) -> Self {
+        self.organization_id = Some(organization);
+        self
+    }
+
+    /// Says how important the request is.
+    pub fn with_priority(mut self, priority: RequestPriority) -> Self {
+        self.priority = Some(priority);
+        self
+    }
+
+    /// Says which attempt this is, from 0.
+    pub fn with_attempt_number(mut self, attempt: u32) -> Self {
+        self.attempt_number = attempt;
+        self
+    }
+
+    /// Bounds the cost.
+    pub fn with_cost_budget(mut self, budget: CostBudget) -> Self {
+        self.cost_budget = Some(budget);
+        self
+    }
+
+    /// Aims at a time to first token.
+    pub fn with_latency_target(mut self, target: Duration) -> Self {
+        self.latency_target = Some(target);
+        self
+    }
+
+    /// Aims at tokens per second.
+    pub fn with_throughput_target(mut self, tokens_per_second: u32) -> Self {
+        self.throughput_target = Some(tokens_per_second);
+        self
+    }
+
+    /// One more provider not to use.
+    pub fn exclude_provider(mut self, provider: ProviderId) -> Self {
+        self.excluded_providers.push(provider);
+        self
+    }
+
+    /// One more region that the request may go to; without any, all are allowed.
+    pub fn within_region(mut self, region: Region) -> Self {
+        self.allowed_regions.push(region);
+        self
+    }
+
+    /// One more preferred region, after those named before.
+    pub fn prefer_region(mut self, region: Region) -> Self {
+        self.preferred_regions.push(region);
+        self
+    }
+
+    /// One more tag that a candidate must have.
+    pub fn require_tag(mut self, tag: Tag) -> Self {
+        self.required_tags.push(tag);
+        self
+    }
+
+    /// Says how long the answer will be.
+    pub fn with_max_tokens_hint(mut self, tokens: Tokens) -> Self {
+        self.max_tokens_hint = Some(tokens);
+        self
+    }
+
+    /// Says where the caller is.
+    pub fn with_region(mut self, region: Region) -> Self {
+        self.region = Some(region);
+        self
+    }
+
+    /// Says where in the region the caller is.
+    pub fn with_zone(mut self, zone: Zone) -> Self {
+        self.zone = Some(zone);
+        self
+    }
+
+    /// Says which trace the request belongs to.
+    pub fn with_trace_context(mut self, trace: TraceContext) -> Self {
+        self.trace_context = Some(trace);
+        self
+    }
+
+    /// Sets a feature flag.
+    pub fn with_feature(mut self, name: FeatureName, on: bool) -> Self {
+        self.features.retain(|(known, _)| *known != name);
+        self.features.push((name, on));
+        self
+    }
+
+    /// Says the caller's address.
+    pub fn with_source_ip(mut self, address: IpAddr) -> Self {
+        self.source_ip = Some(address);
+        self
+    }
+
+    /// Says the caller's software.
+    pub fn with_user_agent(mut self, agent: impl Into<Arc<str>>) -> Self {
+        self.user_agent = Some(agent.into());
+        self
+    }
+
+    /// Says when the caller began to wait.
+    pub fn with_request_start_time(mut self, start: Timestamp) -> Self {
+        self.request_start_time = Some(start);
+        self
+    }
+
+    /// Says when the answer is no longer of use.
+    pub fn with_deadline(mut self, deadline: Timestamp) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// Whether a feature flag is set and on.
+    pub fn feature(&self, name: &str) -> bool {
+        self.features.iter().any(|(known, on)| *on && known.as_str() == name)
+    }
+
+    /// How long the caller has waited, or zero when nobody said since when.
+    pub fn elapsed(&self, now: Timestamp) -> Duration {
+        self.request_start_time.map_or(Duration::ZERO, |start| now.since(start))
+    }
+
+    /// Whether the deadline has come.
+    pub fn is_deadline_exceeded(&self, now: Timestamp) -> bool {
+        self.deadline.is_some_and(|deadline| now >= deadline)
+    }
+
+    /// The time to the deadline: `None` without one, zero after it.
+    pub fn remaining_time(&self, now: Timestamp) -> Option<Duration> {
+        self.deadline.map(|deadline| deadline.since(now))
+    }
+}

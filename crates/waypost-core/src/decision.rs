@@ -1,0 +1,130 @@
+//! What every stage of one decision may look at.
+
+use core::fmt;
+
+use crate::{
+    Capability, CapabilitySet, GatewayRequest, RequestPriority, RoutingContext, TenantId,
+    TenantRoutingConfig, Timestamp, TokenUsage,
+};
+
+/// One decision's input, gathered once: request and context, the tenant's rules, the time, the token estimate.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct DecisionContext<'a> {
+    /// The request.
+    pub request: &'a GatewayRequest,
+    /// What is known besides.
+    pub context: &'a RoutingContext,
+    /// The tenant's rules; `None` when there is no tenant or it has none.
+    pub tenant: Option<&'a TenantRoutingConfig>,
+    /// When the decision began: the one clock reading that all stages share.
+    pub now: Timestamp,
+    /// The tokens that the request is expected to use.
+    pub usage: TokenUsage,
+}
+
+impl<'a> DecisionContext<'a> {
+    /// Gathers a decision's input.
+    pub const fn new(
+        request: &'a GatewayRequest,
+        context: &'a RoutingContext,
+        tenant: Option<&'a TenantRoutingConfig>,
+        now: Timestamp,
+        usage: TokenUsage,
+    ) -> Self {
+        Self { request, context, tenant, now, usage }
+    }
+
+    /// The tenant: the authenticated one, else the request's.
+    pub fn tenant_id(&self) -> Option<&'a TenantId> {
+        self.context.tenant_id.as_ref().or(self.request.tenant_id.as_ref())
+    }
+
+    /// The capabilities that a candidate must have: those required, and streaming for a streamed answer.
+    pub fn needed_capabilities(&self) -> CapabilitySet {
+        let streaming = if self.request.stream { Capability::Streaming.into() } else { CapabilitySet::EMPTY };
+        self.request.required_capabilities | streaming
+    }
+
+    /// The priority: the context's word, else the request's.
+    pub fn priority(&self) -> RequestPriority {
+        self.context.priority.unwrap_or(self.request.priority)
+    }
+}
+
+/// The steps of a decision that can take candidates out, in the order in which they run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum Stage {
+    /// Candidates that take no new requests: weight 0 or set unavailable.
+    Drained,
+    /// Providers that the request or the context excludes.
+    Excluded,
+    /// Providers that the tenant may not use.
+    Tenant,
+    /// Candidates without a needed capability.
+    Capability,
+    /// Candidates whose context window or output limit is too small.
+    ContextWindow,
+    /// Candidates outside the allowed regions.
+    Region,
+    /// Candidates without a required tag.
+    Tag,
+    /// Candidates expected to be slower than the maximum or the deadline allows.
+    Latency,
+    /// Candidates that a rule rules out.
+    Rules,
+    /// Candidates that are not healthy.
+    Health,
+    /// Candidates whose rate or concurrency limit is spent.
+    Limits,
+    /// Candidates expected to cost more than may be spent, or of unknown price when cost is bounded.
+    Cost,
+    /// Candidates left aside because preferred ones remain.
+    Preference,
+}
+
+impl Stage {
+    /// All stages in order.
+    pub const ALL: [Self; 13] = [
+        Self::Drained,
+        Self::Excluded,
+        Self::Tenant,
+        Self::Capability,
+        Self::ContextWindow,
+        Self::Region,
+        Self::Tag,
+        Self::Latency,
+        Self::Rules,
+        Self::Health,
+        Self::Limits,
+        Self::Cost,
+        Self::Preference,
+    ];
+
+    /// The name in explanations.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Drained => "drained",
+            Self::Excluded => "excluded",
+            Self::Tenant => "tenant",
+            Self::Capability => "capability",
+            Self::ContextWindow => "context window",
+            Self::Region => "region",
+            Self::Tag => "tag",
+            Self::Latency => "latency",
+            Self::Rules => "rules",
+            Self::Health => "health",
+            Self::Limits => "limits",
+            Self::Cost => "cost",
+            Self::Preference => "preference",
+        }
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}

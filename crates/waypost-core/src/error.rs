@@ -1,0 +1,124 @@
+//! Why a request cannot be routed.
+
+use core::time::Duration;
+
+use crate::{LoadBalancingStrategy, ModelName, Rejection, Stage};
+
+/// Why a request cannot be routed.
+///
+/// ```
+/// use waypost_core::{ModelName, RoutingError};
+///
+/// let error = RoutingError::ModelNotSupported { model: ModelName::new("gpt-5o")? };
+/// assert_eq!(error.to_string(), "model `gpt-5o` is not known");
+/// assert!(!error.is_retryable());
+/// # Ok::<(), waypost_core::IdError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RoutingError {
+    /// Neither a model nor an alias has this name.
+    #[error("model `{model}` is not known")]
+    ModelNotSupported {
+        /// The name.
+        model: ModelName,
+    },
+    /// The model is known, but no candidate takes requests: there is none, or all are drained.
+    #[error("no provider of model `{model}` takes requests")]
+    NoProvidersAvailable {
+        /// The model.
+        model: ModelName,
+    },
+    /// The constraints of request, context and tenant left no candidate.
+    #[error("no provider meets the constraints: the last was taken out by {stage}")]
+    AllProvidersFiltered {
+        /// The stage that took out the last.
+        stage: Stage,
+    },
+    /// No candidate that meets the constraints is healthy.
+    #[error("no provider is healthy")]
+    AllProvidersUnhealthy {
+        /// When one may be back.
+        retry_after: Option<Duration>,
+    },
+    /// The limits of every candidate that meets the constraints are spent.
+    #[error("the limits of all providers are spent")]
+    LimitsExceeded {
+        /// When one may be back.
+        retry_after: Option<Duration>,
+    },
+    /// No candidate that meets the constraints is within the money that may be spent.
+    #[error("no provider can serve the request within its budget")]
+    BudgetExceeded,
+    /// A rule rejects the request.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// The strategy chose nothing although candidates were left.
+    #[error("strategy {strategy} chose none of the {candidates} providers left")]
+    SelectionFailed {
+        /// The strategy.
+        strategy: LoadBalancingStrategy,
+        /// How many it could choose from.
+        candidates: usize,
+    },
+    /// No such strategy is registered.
+    #[error("strategy {strategy} is not registered")]
+    StrategyNotFound {
+        /// The strategy.
+        strategy: LoadBalancingStrategy,
+    },
+    /// The deadline had come, or the decision took longer than it may.
+    #[error("routing did not finish in time")]
+    Timeout,
+}
+
+impl RoutingError {
+    /// Whether the same request may succeed later without a change of configuration.
+    pub const fn is_retryable(&self) -> bool {
+        matches!(
+            self,
+            Self::AllProvidersUnhealthy { .. }
+                | Self::LimitsExceeded { .. }
+                | Self::NoProvidersAvailable { .. }
+        )
+    }
+
+    /// When to come back, where known.
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::AllProvidersUnhealthy { retry_after } | Self::LimitsExceeded { retry_after } => {
+                *retry_after
+            }
+            _ => None,
+        }
+    }
+
+    /// The stage that took out the last candidate, where one did.
+    pub const fn stage(&self) -> Option<Stage> {
+        match self {
+            Self::NoProvidersAvailable { .. } => Some(Stage::Drained),
+            Self::AllProvidersFiltered { stage } => Some(*stage),
+            Self::AllProvidersUnhealthy { .. } => Some(Stage::Health),
+            Self::LimitsExceeded { .. } => Some(Stage::Limits),
+            Self::BudgetExceeded => Some(Stage::Cost),
+            Self::Rejected(_) => Some(Stage::Rules),
+            _ => None,
+        }
+    }
+
+    /// A short, stable name for counters and logs.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::ModelNotSupported { .. } => "model_not_supported",
+            Self::NoProvidersAvailable { .. } => "no_providers_available",
+            Self::AllProvidersFiltered { .. } => "all_providers_filtered",
+            Self::AllProvidersUnhealthy { .. } => "all_providers_unhealthy",
+            Self::LimitsExceeded { .. } => "limits_exceeded",
+            Self::BudgetExceeded => "budget_exceeded",
+            Self::Rejected(_) => "rejected",
+            Self::SelectionFailed { .. } => "selection_failed",
+            Self::StrategyNotFound { .. } => "strategy_not_found",
+            Self::Timeout => "timeout",
+        }
+    }
+}

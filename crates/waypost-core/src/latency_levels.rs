@@ -1,0 +1,125 @@
+//! Which candidates are slow, as masks.
+
+use core::time::Duration;
+
+use crate::buckets::{self, BUCKETS};
+use crate::candidate_mask::WORDS;
+use crate::sync::{AtomicU8, AtomicU64, Ordering};
+use crate::{CandidateIndex, CandidateMask};
+
+/// Histogram buckets per level: two, so that there are eight levels per power of two.
+const BUCKETS_PER_LEVEL: usize = 2;
+/// Levels of known latency. A candidate of unknown latency has level 0.
+const LEVELS: usize = BUCKETS / BUCKETS_PER_LEVEL;
+
+/// The published latency of each candidate of a pool, turned on its side: one row per level with a bit for every
+/// candidate that is at least that slow. Asking *who is slower than this* reads one row, however many candidates
+/// there are.
+///
+/// A candidate whose level changes flips its bit in the rows between the old and the new level. Flips are XORs, which
+/// commute, and each follows from one atomic swap of the level: whatever the interleaving, once writers are done every
+/// row agrees with the levels. A reader meanwhile may see some rows before and some after a change.
+#[derive(Debug)]
+pub(crate) struct LatencyLevels {
+    levels: Box<[AtomicU8]>,
+    /// `rows[(level - 1) * words + word]`
+    rows: Box<[AtomicU64]>,
+    words: usize,
+}
+
+impl LatencyLevels {
+    pub(crate) fn new(candidates: usize, words: usize) -> Self {
+        Self {
+            levels: (0..candidates).map(|_| AtomicU8::new(0)).collect(),
+            rows: (0..LEVELS * words).map(|_| AtomicU64::new(0)).collect(),
+            words,
+        }
+    }
+
+    /// Publishes a candidate's latency; `None` is unknown.
+    pub(crate) fn publish(&self, index: CandidateIndex, latency: Option<Duration>) {
+        let new = latency.map_or(0, level_of);
+        let cell = &self.levels[index.get()];
+        if cell.load(Ordering::Relaxed) == new {
+            return;
+        }
+        let old = cell.swap(new, Ordering::Relaxed);
+        let bit = 1 << (index.get() % 64);
+        for level in old.min(new)..old.max(new) {
+            self.rows[usize::from(level) * self.words + index.get() / 64].fetch_xor(bit, Ordering::Relaxed);
+        }
+    }
+
+    /// The candidates known to be slower than `limit`, to within 9 %: those whose level is above the limit's.
+    pub(crate) fn slower_than(&self, limit: Duration) -> CandidateMask {
+        let first = usize::from(level_of(limit)) * self.words;
+        let mut bits = [0; WORDS];
+        if let Some(row) = self.rows.get(first..first + self.words) {
+            for (word, cell) in bits.iter_mut().zip(row) {
+                *word = cell.load(Ordering::Relaxed);
+            }
+        }
+        CandidateMask::from_words(bits)
+    }
+}
+
+/// 1 to [`LEVELS`].
+fn level_of(latency: Duration) -> u8 {
+    (buckets::bucket_of(latency) / BUCKETS_PER_LEVEL) as u8 + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn millis(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn levels_fit_their_byte() {
+        assert_eq!(usize::from(level_of(Duration::MAX)), LEVELS);
+        assert_eq!(level_of(Duration::ZERO), 1);
+    }
+
+    #[test]
+    fn concurrent_changes_leave_rows_that_agree_with_levels() {
+        let levels = LatencyLevels::new(2, 1);
+        std::thread::scope(|scope| {
+            for thread in 0..4_u64 {
+                let levels = &levels;
+                scope.spawn(move || {
+                    for i in 0..5_000 {
+                        levels.publish(CandidateIndex(0), Some(millis(1 + (i * 7 + thread * 13) % 900)));
+                    }
+                });
+            }
+        });
+        levels.publish(CandidateIndex(0), None);
+        assert_eq!(levels.slower_than(Duration::ZERO), CandidateMask::EMPTY, "every flip was undone");
+    }
+
+    proptest! {
+        /// The oracle compares the durations themselves.
+        #[test]
+        fn tells_slow_from_fast_beyond_the_rounding(
+            latencies in prop::collection::vec(prop::option::of(1_u64..100_000), 1..130), limit in 1_u64..100_000,
+        ) {
+            let levels = LatencyLevels::new(latencies.len(), latencies.len().div_ceil(64));
+            for (i, latency) in latencies.iter().enumerate() {
+                levels.publish(CandidateIndex(i as u16), Some(millis(77)));
+                levels.publish(CandidateIndex(i as u16), latency.map(millis));
+            }
+            let slow = levels.slower_than(millis(limit));
+            for (i, latency) in latencies.iter().enumerate() {
+                let is_slow = slow.has(CandidateIndex(i as u16));
+                match latency {
+                    Some(latency) if *latency as f64 > limit as f64 * 1.13 => prop_assert!(is_slow, "{latency} {limit}"),
+                    Some(latency) if *latency > limit => {}
+                    _ => prop_assert!(!is_slow, "{latency:?} {limit}"),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,439 @@
+//! The candidates of one model, with everything about them that can be known beforehand.
+
+use core::ops::Index;
+use core::time::Duration;
+use std::sync::Arc;
+
+use crate::latency_levels::LatencyLevels;
+use crate::sync::{AtomicU64, Ordering};
+use crate::{
+    CandidateError, CandidateIndex, CandidateMask, CandidateSet, Capability, ModelName, Pricing,
+    ProviderCandidate, ProviderId, Region, Tag, Timestamp, Tokens, WeightError, Zone,
+};
+
+/// The most candidates of one pool.
+pub const MAX_CANDIDATES: usize = 1_024;
+
+/// The ordered, immutable list of the candidates of one model, with a mask for every property that a stage filters by.
+///
+/// ```
+/// use waypost_core::{ModelName, Pool, ProviderCandidate, Region};
+///
+/// let eu = ProviderCandidate::azure("azure-eu", "gpt-4o").region("eu").build()?;
+/// let us = ProviderCandidate::openai("openai-main", "gpt-4o").region("us").build()?;
+/// let pool = Pool::new(ModelName::new("gpt-4o")?, [eu, us])?;
+/// let mut set = pool.all();
+/// set.keep(pool.in_region(&Region::new("eu")?));
+/// assert_eq!(set.iter().map(|index| pool[index].to_string()).collect::<Vec<_>>(), ["azure-eu/gpt-4o"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Pool {
+    model: ModelName,
+    candidates: Box<[Arc<ProviderCandidate>]>,
+    available: CandidateMask,
+    capable: [CandidateMask; Capability::ALL.len()],
+    providers: Named<ProviderId>,
+    regions: Named<Region>,
+    zones: Named<Zone>,
+    tags: Named<Tag>,
+    context_windows: Thresholds,
+    output_limits: Thresholds,
+    price_classes: Box<[PriceClass]>,
+    first_token: LatencyLevels,
+    per_token: LatencyLevels,
+    /// The next candidate whose published latency is read again.
+    refresh_cursor: AtomicU64,
+}
+
+/// Why candidates cannot be a pool.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PoolError {
+    /// More than [`MAX_CANDIDATES`].
+    #[error("{count} candidates are more than {MAX_CANDIDATES}")]
+    TooMany {
+        /// How many.
+        count: usize,
+    },
+    /// The same candidate twice.
+    #[error("candidate `{id}` is listed twice")]
+    Duplicate {
+        /// Which.
+        id: String,
+    },
+    /// A candidate made from a name and a weight is not valid.
+    #[error(transparent)]
+    Candidate(#[from] CandidateError),
+}
+
+/// Candidates that share prices: a request costs the same at each.
+#[derive(Debug, Clone)]
+pub struct PriceClass {
+    /// The prices; `None` when unknown.
+    pub pricing: Option<Pricing>,
+    /// Who has them.
+    pub members: CandidateMask,
+}
+
+/// A mask per name.
+#[derive(Debug)]
+struct Named<N> {
+    /// Sorted by hash.
+    masks: Box<[(u64, N, CandidateMask)]>,
+}
+
+/// A mask per least value, for limits that grow.
+#[derive(Debug)]
+struct Thresholds {
+    /// Ascending; each mask has the candidates whose limit is at least the value.
+    steps: Box<[(Tokens, CandidateMask)]>,
+}
+
+impl Pool {
+    /// Makes a pool of candidates, in this order.
+    ///
+    /// # Errors
+    ///
+    /// [`PoolError`] when there are too many or one is listed twice. An empty pool is valid: it selects nothing.
+    pub fn new<C>(model: ModelName, candidates: impl IntoIterator<Item = C>) -> Result<Self, PoolError>
+    where
+        C: Into<Arc<ProviderCandidate>>,
+    {
+        let candidates: Box<[Arc<ProviderCandidate>]> = candidates.into_iter().map(Into::into).collect();
+        if candidates.len() > MAX_CANDIDATES {
+            return Err(PoolError::TooMany { count: candidates.len() });
+        }
+        let mut ids: Vec<_> = candidates.iter().map(|candidate| candidate.id()).collect();
+        ids.sort_unstable();
+        if let Some(pair) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(PoolError::Duplicate { id: pair[0].to_string() });
+        }
+        Ok(Self::of_distinct(model, candidates))
+    }
+
+    /// Makes a pool of named candidates with weights, for trying and testing balancers alone.
+    ///
+    /// # Errors
+    ///
+    /// [`PoolError`] when a name or weight is not valid, a name is there twice, or there are too many.
+    pub fn from_weights<N, W>(weights: impl IntoIterator<Item = (N, W)>) -> Result<Self, PoolError>
+    where
+        N: AsRef<str>,
+        W: TryInto<crate::Weight, Error = WeightError>,
+    {
+        let model = ModelName::new("model").map_err(CandidateError::from)?;
+        let candidates = weights
+            .into_iter()
+            .map(|(name, weight)| ProviderCandidate::custom(name, model.as_str()).weight(weight).build());
+        let candidates = candidates.collect::<Result<Vec<_>, _>>()?;
+        Self::new(model, candidates)
+    }
+
+    fn of_distinct(model: ModelName, candidates: Box<[Arc<ProviderCandidate>]>) -> Self {
+        let matching = |keep: &dyn Fn(&ProviderCandidate) -> bool| -> CandidateMask {
+            indexed(&candidates).filter(|(_, candidate)| keep(candidate)).map(|(index, _)| index).collect()
+        };
+        let words = CandidateMask::words_for(candidates.len());
+        Self {
+            available: matching(&ProviderCandidate::is_available),
+            capable: Capability::ALL.map(|capability| {
+                matching(&|candidate| candidate.capabilities().features.contains_all(capability.into()))
+            }),
+            providers: Named::new(indexed(&candidates).map(|(index, c)| (c.provider(), index))),
+            regions: Named::new(indexed(&candidates).filter_map(|(index, c)| Some((c.region()?, index)))),
+            zones: Named::new(indexed(&candidates).filter_map(|(index, c)| Some((c.zone()?, index)))),
+            tags: Named::new(
+                indexed(&candidates).flat_map(|(index, c)| c.tags().iter().map(move |tag| (tag, index))),
+            ),
+            context_windows: Thresholds::new(&candidates, |c| c.capabilities().context_window),
+            output_limits: Thresholds::new(&candidates, |c| c.capabilities().max_output_tokens),
+            price_classes: price_classes(&candidates),
+            first_token: LatencyLevels::new(candidates.len(), words),
+            per_token: LatencyLevels::new(candidates.len(), words),
+            refresh_cursor: AtomicU64::new(0),
+            model,
+            candidates,
+        }
+    }
+
+    /// The model that all of them serve.
+    pub const fn model(&self) -> &ModelName {
+        &self.model
+    }
+
+    /// How many candidates there are, drained ones included.
+    pub const fn len(&self) -> usize {
+        self.candidates.len()
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        self.candidates.is_empty()
+    }
+
+    /// The candidates in order.
+    pub fn candidates(&self) -> &[Arc<ProviderCandidate>] {
+        &self.candidates
+    }
+
+    /// The set of all candidates that take requests: what a decision starts from.
+    pub const fn all(&self) -> CandidateSet<'_> {
+        CandidateSet::new(self, self.available)
+    }
+
+    /// The place of the first candidate of a provider.
+    pub fn index_of(&self, provider: impl AsRef<str>) -> Option<CandidateIndex> {
+        indexed(&self.candidates)
+            .find(|(_, c)| c.provider().as_str() == provider.as_ref())
+            .map(|(index, _)| index)
+    }
+
+    /// The `n`-th place, drained or not.
+    pub fn index(&self, n: usize) -> Option<CandidateIndex> {
+        (n < self.len()).then_some(CandidateIndex(n as u16))
+    }
+
+    /// The candidates that take requests: not drained, not set unavailable.
+    pub const fn available(&self) -> &CandidateMask {
+        &self.available
+    }
+
+    /// The candidates that offer a capability.
+    pub const fn capable(&self, capability: Capability) -> &CandidateMask {
+        &self.capable[capability as usize]
+    }
+
+    /// The candidates of a provider.
+    pub fn of_provider(&self, provider: &ProviderId) -> &CandidateMask {
+        self.providers.get(provider, provider.hash_value())
+    }
+
+    /// The candidates in a region.
+    pub fn in_region(&self, region: &Region) -> &CandidateMask {
+        self.regions.get(region, region.hash_value())
+    }
+
+    /// The candidates in a zone.
+    pub fn in_zone(&self, zone: &Zone) -> &CandidateMask {
+        self.zones.get(zone, zone.hash_value())
+    }
+
+    /// The candidates with a tag.
+    pub fn tagged(&self, tag: &Tag) -> &CandidateMask {
+        self.tags.get(tag, tag.hash_value())
+    }
+
+    /// The candidates whose context window holds `needed` tokens.
+    pub fn context_window_at_least(&self, needed: Tokens) -> &CandidateMask {
+        self.context_windows.at_least(needed)
+    }
+
+    /// The candidates that may answer with `needed` tokens.
+    pub fn max_output_at_least(&self, needed: Tokens) -> &CandidateMask {
+        self.output_limits.at_least(needed)
+    }
+
+    /// The candidates by price: together all candidates, no candidate twice.
+    pub fn price_classes(&self) -> &[PriceClass] {
+        &self.price_classes
+    }
+
+    /// The candidates whose average time to first token is above `limit`, to within 9 %. A candidate of which nothing
+    /// is known is not among them. Reads one row of bits, however many candidates there are.
+    pub fn slower_to_first_token_than(&self, limit: Duration) -> CandidateMask {
+        self.first_token.slower_than(limit)
+    }
+
+    /// The candidates whose average time per output token is above `limit`, to within 9 %. A candidate of which
+    /// nothing is known is not among them.
+    pub fn slower_per_token_than(&self, limit: Duration) -> CandidateMask {
+        self.per_token.slower_than(limit)
+    }
+
+    /// Publishes a candidate's averages to the two questions above; call it when one of its requests finished.
+    pub fn publish_latency(&self, index: CandidateIndex, now: Timestamp) {
+        let latency = self[index].live().latency();
+        self.first_token.publish(index, latency.time_to_first_token.average(now));
+        self.per_token.publish(index, latency.time_per_output_token.average(now));
+    }
+
+    /// Publishes the averages of the next candidate in turn. A decision that asks who is slow calls it once, so a
+    /// candidate that gets no requests because it was slow is forgotten as slow when its average is.
+    pub fn refresh_next_latency(&self, now: Timestamp) {
+        // A lost increment under contention refreshes one candidate twice: harmless.
+        let turn = self.refresh_cursor.load(Ordering::Relaxed);
+        self.refresh_cursor.store(turn.wrapping_add(1), Ordering::Relaxed);
+        if let Some(index) = turn.checked_rem(self.len() as u64) {
+            self.publish_latency(CandidateIndex(index as u16), now);
+        }
+    }
+
+    /// Publishes the averages of every candidate, as a new pool of old candidates needs.
+    pub(crate) fn refresh_all_latencies(&self, now: Timestamp) {
+        (0..self.len()).for_each(|index| self.publish_latency(CandidateIndex(index as u16), now));
+    }
+
+    pub(crate) const fn words(&self) -> usize {
+        CandidateMask::words_for(self.candidates.len())
+    }
+}
+
+/// # Panics
+///
+/// When the index came from a longer pool.
+impl Index<CandidateIndex> for Pool {
+    type Output = ProviderCandidate;
+
+    fn index(&self, index: CandidateIndex) -> &ProviderCandidate {
+        &self.candidates[index.get()]
+    }
+}
+
+impl<N: Clone + PartialEq + AsRef<str>> Named<N> {
+    fn new<'a>(entries: impl Iterator<Item = (&'a N, CandidateIndex)>) -> Self
+    where
+        N: 'a,
+    {
+        let mut masks: Vec<(u64, N, CandidateMask)> = Vec::new();
+        for (name, index) in entries {
+            match masks.iter_mut().find(|(_, known, _)| known == name) {
+                Some((_, _, mask)) => mask.insert(index.get()),
+                None => masks.push((
+                    crate::id::hash_text(name.as_ref()),
+                    name.clone(),
+                    [index].into_iter().collect(),
+                )),
+            }
+        }
+        masks.sort_by_key(|&(hash, ..)| hash);
+        Self { masks: masks.into_boxed_slice() }
+    }
+
+    fn get(&self, name: &N, hash: u64) -> &CandidateMask {
+        let first = self.masks.partition_point(|&(other, ..)| other < hash);
+        let found =
+            self.masks[first..].iter().take_while(|&&(other, ..)| other == hash).find(|(_, n, _)| n == name);
+        found.map_or(&CandidateMask::EMPTY, |(_, _, mask)| mask)
+    }
+}
+
+impl Thresholds {
+    fn new(candidates: &[Arc<ProviderCandidate>], limit: impl Fn(&ProviderCandidate) -> Tokens) -> Self {
+        let mut values: Vec<Tokens> = candidates.iter().map(|candidate| limit(candidate)).collect();
+        values.sort_unstable();
+        values.dedup();
+        let mask =
+            |value| indexed(candidates).filter(|(_, c)| limit(c) >= value).map(|(index, _)| index).collect();
+        Self { steps: values.into_iter().map(|value| (value, mask(value))).collect() }
+    }
+
+    fn at_least(&self, needed: Tokens) -> &CandidateMask {
+        let step = self.steps.partition_point(|&(value, _)| value < needed);
+        self.steps.get(step).map_or(&CandidateMask::EMPTY, |(_, mask)| mask)
+    }
+}
+
+fn price_classes(candidates: &[Arc<ProviderCandidate>]) -> Box<[PriceClass]> {
+    let mut classes: Vec<PriceClass> = Vec::new();
+    for (index, candidate) in indexed(candidates) {
+        match classes.iter_mut().find(|class| class.pricing.as_ref() == candidate.pricing()) {
+            Some(class) => class.members.insert(index.get()),
+            None => classes.push(PriceClass {
+                pricing: candidate.pricing().copied(),
+                members: [index].into_iter().collect(),
+            }),
+        }
+    }
+    classes.into_boxed_slice()
+}
+
+fn indexed(
+    candidates: &[Arc<ProviderCandidate>],
+) -> impl Iterator<Item = (CandidateIndex, &ProviderCandidate)> {
+    candidates.iter().enumerate().map(|(index, candidate)| (CandidateIndex(index as u16), &**candidate))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RequestResult;
+    use proptest::prelude::*;
+
+    fn pool_of(candidates: Vec<ProviderCandidate>) -> Pool {
+        Pool::new(ModelName::new("m").unwrap(), candidates).unwrap()
+    }
+
+    #[test]
+    fn refuses_too_many_and_twice() {
+        let named = |n: usize| (0..n).map(|i| (format!("p{i}"), 1)).collect::<Vec<_>>();
+        assert_eq!(Pool::from_weights(named(MAX_CANDIDATES)).unwrap().len(), MAX_CANDIDATES);
+        let error = Pool::from_weights(named(MAX_CANDIDATES + 1)).unwrap_err();
+        assert_eq!(error, PoolError::TooMany { count: MAX_CANDIDATES + 1 });
+        assert!(matches!(Pool::from_weights([("a", 1), ("a", 2)]), Err(PoolError::Duplicate { .. })));
+        assert!(Pool::from_weights([("a", -1)]).is_err());
+    }
+
+    #[test]
+    fn an_empty_or_drained_pool_offers_nothing() {
+        for pool in
+            [Pool::from_weights::<&str, i32>([]).unwrap(), Pool::from_weights([("a", 0), ("b", 0)]).unwrap()]
+        {
+            assert!(pool.all().is_empty());
+            assert_eq!(pool.all().nth(0), None);
+            pool.refresh_next_latency(Timestamp::ORIGIN);
+        }
+    }
+
+    #[test]
+    fn a_slow_candidate_without_requests_is_forgotten_as_slow() {
+        let pool = Pool::from_weights([("slow", 1), ("idle", 1)]).unwrap();
+        let slow = pool.index_of("slow").unwrap();
+        let result = RequestResult::success(Duration::from_secs(9), crate::TokenUsage::default())
+            .first_token_after(Duration::from_secs(5));
+        pool[slow].live().record(&result, Timestamp::ORIGIN);
+        pool.publish_latency(slow, Timestamp::ORIGIN);
+        let limit = Duration::from_secs(1);
+        assert!(pool.slower_to_first_token_than(limit).has(slow));
+        let later = Timestamp::ORIGIN + crate::Ewma::STALE_AFTER + Duration::from_secs(1);
+        (0..pool.len()).for_each(|_| pool.refresh_next_latency(later));
+        assert!(!pool.slower_to_first_token_than(limit).has(slow));
+    }
+
+    proptest! {
+        /// The oracle asks each candidate.
+        #[test]
+        fn masks_agree_with_the_candidates(
+            specs in prop::collection::vec((0_u64..4, 0_usize..3, 0_usize..3, 0_usize..3, any::<bool>()), 0..150),
+            needed in 0_u64..5,
+        ) {
+            let pool = pool_of(specs.iter().enumerate().map(|(i, &(window, region, tag, price, vision))| {
+                let mut builder = ProviderCandidate::openai(format!("p{}", i / 2), format!("m{i}"))
+                    .context_window(Tokens(window + 1))
+                    .region(format!("r{region}"))
+                    .tag(format!("t{tag}"))
+                    .price_per_million(price as f64, 1.0);
+                if vision {
+                    builder = builder.with_feature(Capability::Vision);
+                }
+                builder.build().unwrap()
+            }).collect());
+            let check = |mask: &CandidateMask, holds: &dyn Fn(&ProviderCandidate) -> bool| {
+                indexed(pool.candidates()).all(|(index, candidate)| mask.has(index) == holds(candidate))
+            };
+            prop_assert!(check(pool.capable(Capability::Vision), &|c| c.capabilities().features.contains_all(Capability::Vision.into())));
+            prop_assert!(check(pool.context_window_at_least(Tokens(needed)), &|c| c.capabilities().context_window >= Tokens(needed)));
+            let region = Region::new("r1").unwrap();
+            prop_assert!(check(pool.in_region(&region), &|c| c.region() == Some(&region)));
+            let tag = Tag::new("t2").unwrap();
+            prop_assert!(check(pool.tagged(&tag), &|c| c.tags().contains(&tag)));
+            let provider = ProviderId::new("p3").unwrap();
+            prop_assert!(check(pool.of_provider(&provider), &|c| c.provider() == &provider));
+            for (index, candidate) in indexed(pool.candidates()) {
+                let classes: Vec<_> = pool.price_classes().iter().filter(|class| class.members.has(index)).collect();
+                prop_assert_eq!(classes.len(), 1);
+                prop_assert_eq!(classes[0].pricing.as_ref(), candidate.pricing());
+            }
+        }
+    }
+}

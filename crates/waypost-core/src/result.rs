@@ -1,0 +1,123 @@
+//! How a request ended.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use crate::{CandidateId, Tokens};
+
+/// Tokens that a request used, as the provider counted them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TokenUsage {
+    /// Tokens of the prompt, cached ones included.
+    pub prompt: Tokens,
+    /// Those of the prompt that the provider read from its cache.
+    pub cached: Tokens,
+    /// Tokens of the answer.
+    pub completion: Tokens,
+}
+
+impl TokenUsage {
+    /// A usage without cached tokens.
+    pub const fn new(prompt: Tokens, completion: Tokens) -> Self {
+        Self { prompt, cached: Tokens::ZERO, completion }
+    }
+
+    /// Prompt and answer together.
+    pub fn total(&self) -> Tokens {
+        self.prompt + self.completion
+    }
+}
+
+/// Whether a request was answered, and if not, whose doing that was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// The provider answered.
+    Success,
+    /// The provider or the network failed.
+    Failure,
+    /// The caller gave up.
+    Cancelled,
+}
+
+/// How one request at one candidate ended.
+///
+/// ```
+/// use core::time::Duration;
+/// use waypost_core::{RequestResult, TokenUsage, Tokens};
+///
+/// let answered = RequestResult::success(Duration::from_millis(2_300), TokenUsage::new(Tokens(1_000), Tokens(200)))
+///     .first_token_after(Duration::from_millis(310));
+/// let refused = RequestResult::failure(Duration::from_millis(12), "overloaded").status(529);
+/// assert!(answered.is_success() && !refused.is_success());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RequestResult {
+    /// The candidate, for callers that report without a lease.
+    pub candidate: Option<CandidateId>,
+    /// Whether it was answered.
+    pub outcome: Outcome,
+    /// From the call to the end.
+    pub latency: Duration,
+    /// From the call to the first content; `None` when there was none or nobody looked.
+    pub time_to_first_token: Option<Duration>,
+    /// What was used.
+    pub tokens: TokenUsage,
+    /// What went wrong, in the provider's words.
+    pub error: Option<Arc<str>>,
+    /// The HTTP status.
+    pub status_code: Option<u16>,
+}
+
+impl RequestResult {
+    /// The provider answered.
+    pub const fn success(latency: Duration, tokens: TokenUsage) -> Self {
+        Self::ended(Outcome::Success, latency, tokens)
+    }
+
+    /// The provider or the network failed.
+    pub fn failure(latency: Duration, error: impl Into<Arc<str>>) -> Self {
+        let error = Some(error.into());
+        Self { error, ..Self::ended(Outcome::Failure, latency, TokenUsage::new(Tokens::ZERO, Tokens::ZERO)) }
+    }
+
+    /// The caller gave up.
+    pub const fn cancelled(latency: Duration) -> Self {
+        Self::ended(Outcome::Cancelled, latency, TokenUsage::new(Tokens::ZERO, Tokens::ZERO))
+    }
+
+    const fn ended(outcome: Outcome, latency: Duration, tokens: TokenUsage) -> Self {
+        Self {
+            candidate: None,
+            outcome,
+            latency,
+            time_to_first_token: None,
+            tokens,
+            error: None,
+            status_code: None,
+        }
+    }
+
+    /// Says when the first content came.
+    pub const fn first_token_after(mut self, time: Duration) -> Self {
+        self.time_to_first_token = Some(time);
+        self
+    }
+
+    /// Says the HTTP status.
+    pub const fn status(mut self, code: u16) -> Self {
+        self.status_code = Some(code);
+        self
+    }
+
+    /// Says which candidate it was, for callers that report without a lease.
+    pub fn at(mut self, candidate: CandidateId) -> Self {
+        self.candidate = Some(candidate);
+        self
+    }
+
+    /// Whether the provider answered.
+    pub fn is_success(&self) -> bool {
+        self.outcome == Outcome::Success
+    }
+}

@@ -1,0 +1,36 @@
+//! What one tenant may use and prefers.
+
+use crate::{LoadBalancingStrategy, NanoUsd, ProviderId};
+
+/// The most providers of one allow-list or preference list.
+pub(crate) const MAX_LISTED_PROVIDERS: usize = 1_024;
+
+/// Routing rules of one tenant. A request of a tenant without such rules is routed without them.
+///
+/// ```
+/// use waypost_core::{ProviderId, TenantRoutingConfig};
+///
+/// let acme = TenantRoutingConfig {
+///     allowed_providers: Some(vec![ProviderId::new("azure-eu")?]),
+///     ..TenantRoutingConfig::default()
+/// };
+/// assert!(acme.preferred_providers.is_empty());
+/// # Ok::<(), waypost_core::IdError>(())
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default, deny_unknown_fields)
+)]
+pub struct TenantRoutingConfig {
+    /// The only providers that the tenant's requests may go to; an empty list allows none. Default: all.
+    pub allowed_providers: Option<Vec<ProviderId>>,
+    /// Providers in order of preference: the first that is still in play after all constraints gets the request.
+    /// Default: no preference.
+    pub preferred_providers: Vec<ProviderId>,
+    /// The most that one request may be estimated to cost. Default: no limit.
+    pub cost_limit_per_request: Option<NanoUsd>,
+    /// The strategy for the tenant's requests, unless a rule names another. Default: the router's.
+    pub default_strategy: Option<LoadBalancingStrategy>,
+}

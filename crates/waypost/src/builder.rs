@@ -1,0 +1,238 @@
+//! How a router is made.
+
+use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
+
+use waypost_balancers::{Random, RoundRobin};
+use waypost_core::{
+    BuildLoadBalancer, BytesOverFour, CandidateBuilder, CandidateError, CandidateFilter, Clock, IdError,
+    LoadBalancingStrategy, ModelName, ResultObserver, RoutingTable, RoutingTableUpdate, SeedSequence,
+    TenantId, TenantRoutingConfig, TokenEstimator, UpdateErrors,
+};
+
+use crate::metrics::Metrics;
+use crate::router::MAX_STRATEGIES;
+use crate::state::Shared;
+use crate::{Router, RouterConfig, SystemClock};
+
+/// Builds a [`Router`]. Everything has a default but the candidates; what is wrong is reported by
+/// [`build`](Self::build), all of it at once.
+///
+/// ```
+/// use waypost::core::ManualClock;
+/// use waypost::{LoadBalancingStrategy, ProviderCandidate, Router};
+///
+/// let router = Router::builder()
+///     .candidate(ProviderCandidate::openai("openai-main", "gpt-4o"))
+///     .alias("fast", "gpt-4o")
+///     .strategy(LoadBalancingStrategy::Random)
+///     .clock(ManualClock::default())
+///     .seed(42)
+///     .build()?;
+/// # let _ = router;
+///
+/// let errors = Router::builder().candidate(ProviderCandidate::openai("", "gpt-4o").weight(-1)).alias("a", "b").build();
+/// assert_eq!(errors.unwrap_err().to_string(), "provider id must not be empty; \
+///     alias `a` stands for `b`, which is neither a model nor an alias");
+/// # Ok::<(), waypost::BuildError>(())
+/// ```
+#[must_use = "a builder does nothing until `build`"]
+pub struct RouterBuilder {
+    config: RouterConfig,
+    table: RoutingTable,
+    updates: Vec<RoutingTableUpdate>,
+    problems: Vec<Problem>,
+    strategies: Vec<(LoadBalancingStrategy, Arc<dyn BuildLoadBalancer>)>,
+    filters: Vec<Box<dyn CandidateFilter>>,
+    observers: Vec<Box<dyn ResultObserver>>,
+    clock: Option<Arc<dyn Clock>>,
+    estimator: Box<dyn TokenEstimator>,
+    seed: Option<u64>,
+}
+
+/// Everything that kept a router from being built.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+pub struct BuildError(Vec<Problem>);
+
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+enum Problem {
+    #[error(transparent)]
+    Candidate(#[from] CandidateError),
+    #[error(transparent)]
+    Id(#[from] IdError),
+    #[error(transparent)]
+    Update(#[from] UpdateErrors),
+    #[error("the default strategy {0} is not registered")]
+    DefaultStrategy(LoadBalancingStrategy),
+    #[error("more than {MAX_STRATEGIES} strategies")]
+    TooManyStrategies,
+}
+
+impl Default for RouterBuilder {
+    fn default() -> Self {
+        let builder = Self {
+            config: RouterConfig::default(),
+            table: RoutingTable::default(),
+            updates: Vec::new(),
+            problems: Vec::new(),
+            strategies: Vec::new(),
+            filters: Vec::new(),
+            observers: Vec::new(),
+            clock: None,
+            estimator: Box::new(BytesOverFour),
+            seed: None,
+        };
+        builder
+            .register(LoadBalancingStrategy::RoundRobin, RoundRobin::default())
+            .register(LoadBalancingStrategy::Random, Random)
+    }
+}
+
+impl RouterBuilder {
+    /// The settings. Default: [`RouterConfig::default`].
+    pub fn config(mut self, config: RouterConfig) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// The table to start from; candidates, aliases and tenants are added to it. Default: empty.
+    pub fn table(mut self, table: RoutingTable) -> Self {
+        self.table = table;
+        self
+    }
+
+    /// One more candidate, which serves its own model name.
+    pub fn candidate(mut self, candidate: CandidateBuilder) -> Self {
+        match candidate.build() {
+            Ok(candidate) => self.updates.push(RoutingTableUpdate::add(candidate)),
+            Err(error) => self.problems.push(error.into()),
+        }
+        self
+    }
+
+    /// A name that stands for a model or another alias.
+    pub fn alias(mut self, alias: impl AsRef<str>, target: impl AsRef<str>) -> Self {
+        match (ModelName::new(alias), ModelName::new(target)) {
+            (Ok(alias), Ok(target)) => self.updates.push(RoutingTableUpdate::SetModelAlias { alias, target }),
+            (alias, target) => {
+                self.problems.extend([alias.err(), target.err()].into_iter().flatten().map(Problem::Id))
+            }
+        }
+        self
+    }
+
+    /// A tenant's rules.
+    pub fn tenant(mut self, tenant: impl AsRef<str>, config: TenantRoutingConfig) -> Self {
+        match TenantId::new(tenant) {
+            Ok(tenant) => self.updates.push(RoutingTableUpdate::SetTenant { tenant, config }),
+            Err(error) => self.problems.push(error.into()),
+        }
+        self
+    }
+
+    /// Any other update of the table.
+    pub fn update(mut self, update: RoutingTableUpdate) -> Self {
+        self.updates.push(update);
+        self
+    }
+
+    /// The default strategy. Default: round robin.
+    pub fn strategy(mut self, strategy: LoadBalancingStrategy) -> Self {
+        self.config.default_strategy = strategy;
+        self
+    }
+
+    /// Makes a strategy known, or replaces one. Round robin and random are known.
+    pub fn register(
+        mut self,
+        name: LoadBalancingStrategy,
+        strategy: impl BuildLoadBalancer + 'static,
+    ) -> Self {
+        self.strategies.retain(|(known, _)| *known != name);
+        self.strategies.push((name, Arc::new(strategy)));
+        self
+    }
+
+    /// One more stage that narrows the set.
+    pub fn filter(mut self, filter: impl CandidateFilter + 'static) -> Self {
+        self.filters.push(Box::new(filter));
+        self
+    }
+
+    /// One more observer of results.
+    pub fn observer(mut self, observer: impl ResultObserver + 'static) -> Self {
+        self.observers.push(Box::new(observer));
+        self
+    }
+
+    /// The clock. Default: [`SystemClock`].
+    pub fn clock(self, clock: impl Clock + 'static) -> Self {
+        self.shared_clock(Arc::new(clock))
+    }
+
+    /// A clock that the caller shares, to move it.
+    pub fn shared_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// How prompts are measured. Default: bytes over four.
+    pub fn token_estimator(mut self, estimator: impl TokenEstimator + 'static) -> Self {
+        self.estimator = Box::new(estimator);
+        self
+    }
+
+    /// The seed of all randomness. Default: different for every router.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Makes the router. A router without candidates is valid: it knows no model yet.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError`] with everything that is wrong.
+    pub fn build(mut self) -> Result<Router, BuildError> {
+        let table = self.table.updated(std::mem::take(&mut self.updates));
+        let table = table.map_err(|errors| self.problems.push(errors.into())).unwrap_or_default();
+        let default = &self.config.default_strategy;
+        if !self.strategies.iter().any(|(known, _)| known == default) {
+            self.problems.push(Problem::DefaultStrategy(default.clone()));
+        }
+        if self.strategies.len() > MAX_STRATEGIES {
+            self.problems.push(Problem::TooManyStrategies);
+        }
+        if !self.problems.is_empty() {
+            return Err(BuildError(self.problems));
+        }
+        self.filters.sort_by_key(|filter| filter.stage());
+        let shared = Shared {
+            config: self.config,
+            clock: self.clock.unwrap_or_else(|| Arc::new(SystemClock::default())),
+            seeds: SeedSequence::new(self.seed.unwrap_or_else(any_seed)),
+            estimator: self.estimator,
+            filters: self.filters.into(),
+            observers: self.observers.into(),
+            metrics: Metrics::default(),
+        };
+        Ok(Router::from_parts(table, self.strategies.into(), shared))
+    }
+}
+
+/// A seed that differs from router to router, from the hash map's own random keys.
+fn any_seed() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+impl fmt::Debug for RouterBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RouterBuilder")
+            .field("config", &self.config)
+            .field("updates", &self.updates)
+            .field("problems", &self.problems)
+            .finish_non_exhaustive()
+    }
+}

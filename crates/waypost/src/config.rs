@@ -1,0 +1,42 @@
+//! Settings of a router.
+
+use std::time::Duration;
+
+use waypost_core::{LoadBalancingStrategy, Tokens};
+
+/// Settings of a [`Router`](crate::Router) as a whole.
+///
+/// ```
+/// use waypost::RouterConfig;
+///
+/// let config = RouterConfig::default();
+/// assert_eq!(config.max_routing_time.as_millis(), 10);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default, deny_unknown_fields)
+)]
+#[non_exhaustive]
+pub struct RouterConfig {
+    /// The strategy of requests for which neither a rule nor the tenant names one. Must be registered. Default: round
+    /// robin.
+    pub default_strategy: LoadBalancingStrategy,
+    /// The longest a decision may take; a longer one fails with [`Timeout`](crate::RoutingError::Timeout), because the
+    /// machine is in trouble that one more request would deepen. Default: 10 ms, ten thousand times the usual.
+    pub max_routing_time: Duration,
+    /// How long an answer is taken to be, for costs and latencies, when neither the request nor the context says.
+    /// Default: 1,000 tokens.
+    pub default_completion_tokens: Tokens,
+}
+
+impl Default for RouterConfig {
+    fn default() -> Self {
+        Self {
+            default_strategy: LoadBalancingStrategy::RoundRobin,
+            max_routing_time: Duration::from_millis(10),
+            default_completion_tokens: Tokens(1_000),
+        }
+    }
+}

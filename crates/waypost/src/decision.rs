@@ -1,0 +1,53 @@
+//! How a decision came about.
+
+use std::fmt;
+use std::time::Duration;
+
+use waypost_core::{LoadBalancingStrategy, RequestPriority, RuleId, Stage};
+
+use crate::pipeline::Dropped;
+
+/// How a decision came about: what every [`SelectedProvider`](crate::SelectedProvider) carries.
+///
+/// Displays as one sentence, such as `round_robin chose 1 of 2 left of 7 (tenant −2, region −3)`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RoutingDecision {
+    /// The strategy that chose.
+    pub strategy_used: LoadBalancingStrategy,
+    /// The rule that matched.
+    pub rule_matched: Option<RuleId>,
+    /// The priority that the request was treated with.
+    pub priority: RequestPriority,
+    /// Candidates in the pool.
+    pub candidates_considered: usize,
+    /// Candidates that the strategy could choose from.
+    pub candidates_left: usize,
+    /// The version of the routing table.
+    pub generation: u64,
+    /// How long the decision took.
+    pub selection_time: Duration,
+    pub(crate) dropped: Dropped,
+}
+
+impl RoutingDecision {
+    /// How many candidates a stage took out.
+    pub const fn dropped_by(&self, stage: Stage) -> usize {
+        self.dropped.at(stage)
+    }
+}
+
+impl fmt::Display for RoutingDecision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} chose 1 of {} left", self.strategy_used, self.candidates_left)?;
+        if self.candidates_left < self.candidates_considered {
+            let stages = Stage::ALL.into_iter().filter(|&stage| self.dropped_by(stage) > 0);
+            let losses: Vec<_> = stages.map(|stage| format!("{stage} −{}", self.dropped_by(stage))).collect();
+            write!(f, " of {} ({})", self.candidates_considered, losses.join(", "))?;
+        }
+        match &self.rule_matched {
+            Some(rule) => write!(f, ", by rule {rule}"),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Why a request would go where it would go.
+
+use std::fmt;
+use std::time::Duration;
+
+use waypost_core::{
+    CandidateId, CandidateSet, Directives, GatewayRequest, LoadBalancingStrategy, ModelName, NanoUsd,
+    RoutingError, RuleId, SelectContext, Stage,
+};
+
+use crate::pipeline::Observer;
+use crate::router::Inquiry;
+
+/// What a router would decide for a request, and why: the answer of [`Router::explain`](crate::Router::explain).
+///
+/// Displays as a table with a line per stage.
+#[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Explanation {
+    /// The model or alias that was asked for.
+    pub requested: ModelName,
+    /// The model that it leads to; `None` when it is not known.
+    pub model: Option<ModelName>,
+    /// How many candidates the model has.
+    pub candidates: usize,
+    /// The version of the routing table.
+    pub generation: u64,
+    /// What each stage did, in order, up to the one that left nothing.
+    pub stages: Vec<StageReport>,
+    /// The rule that matched.
+    pub rule_matched: Option<RuleId>,
+    /// What would be selected, or why nothing would.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "serialize_outcome"))]
+    pub outcome: Result<Choice, RoutingError>,
+}
+
+/// What one stage did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct StageReport {
+    /// The stage.
+    pub stage: Stage,
+    /// The candidates that it took out.
+    pub dropped: Vec<CandidateId>,
+    /// How many were left after it.
+    pub left: usize,
+}
+
+/// What would be selected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Choice {
+    /// The strategy.
+    pub strategy: LoadBalancingStrategy,
+    /// The candidates that it chooses from.
+    pub from: Vec<CandidateId>,
+    /// The one that it would choose now; `None` when the strategy cannot tell without choosing.
+    pub candidate: Option<CandidateId>,
+    /// What the request should cost there.
+    pub estimated_cost: Option<NanoUsd>,
+    /// How long the answer should take there.
+    pub expected_latency: Option<Duration>,
+}
+
+/// Keeps what every stage took out.
+#[derive(Default)]
+struct Reports(Vec<StageReport>);
+
+impl Observer for Reports {
+    fn stage(&mut self, stage: Stage, before: &CandidateSet<'_>, after: &CandidateSet<'_>) {
+        let lost = before.iter().filter(|&index| !after.contains(index));
+        let dropped = lost.map(|index| before.pool()[index].id().clone()).collect();
+        self.0.push(StageReport { stage, dropped, left: after.len() });
+    }
+}
+
+pub(crate) fn explain(
+    request: &GatewayRequest,
+    generation: u64,
+    inquiry: Result<Inquiry<'_>, RoutingError>,
+) -> Explanation {
+    let mut explanation = Explanation {
+        requested: request.model.clone(),
+        model: None,
+        candidates: 0,
+        generation,
+        stages: Vec::new(),
+        rule_matched: None,
+        outcome: Err(RoutingError::ModelNotSupported { model: request.model.clone() }),
+    };
+    if let Ok(inquiry) = inquiry {
+        explanation.run(&inquiry);
+    }
+    explanation
+}
+
+impl Explanation {
+    fn run(&mut self, inquiry: &Inquiry<'_>) {
+        let pool = &*inquiry.runtime().pool;
+        self.model = Some(pool.model().clone());
+        self.candidates = pool.len();
+        let mut set = pool.all();
+        let drained = pool.candidates().iter().filter(|candidate| !candidate.is_available());
+        let drained = drained.map(|candidate| candidate.id().clone()).collect();
+        self.stages.push(StageReport { stage: Stage::Drained, dropped: drained, left: set.len() });
+
+        let decision = inquiry.decision();
+        let mut directives = Directives::default();
+        let mut reports = Reports::default();
+        let passed = inquiry.pipeline(&decision).run(&mut set, &mut directives, &mut reports);
+        self.stages.extend(reports.0.into_iter().filter(|report| report.stage != Stage::Drained));
+        self.rule_matched.clone_from(&directives.rule_matched);
+        self.outcome = passed.and_then(|_| choose(inquiry, &set, &mut directives));
+    }
+}
+
+fn choose(
+    inquiry: &Inquiry<'_>,
+    set: &CandidateSet<'_>,
+    directives: &mut Directives,
+) -> Result<Choice, RoutingError> {
+    let strategy = inquiry.strategy(directives);
+    let balancer = inquiry.runtime().balancer(&strategy);
+    let balancer = balancer.ok_or_else(|| RoutingError::StrategyNotFound { strategy: strategy.clone() })?;
+    let decision = inquiry.decision();
+    let rng = inquiry.shared().seeds.preview();
+    let foreseen = balancer.peek(set, &mut SelectContext::new(&decision, rng));
+    let candidate = foreseen.filter(|&index| set.contains(index)).map(|index| &set.pool()[index]);
+    Ok(Choice {
+        strategy,
+        from: set.iter().map(|index| set.pool()[index].id().clone()).collect(),
+        candidate: candidate.map(|candidate| candidate.id().clone()),
+        estimated_cost: candidate.and_then(|candidate| candidate.cost(decision.usage)),
+        expected_latency: candidate.and_then(|candidate| {
+            candidate.live().latency().expected(decision.usage.completion, decision.now)
+        }),
+    })
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let model = self.model.as_ref().map_or("unknown", ModelName::as_str);
+        let name =
+            if self.requested == *model { model.into() } else { format!("{} → {model}", self.requested) };
+        writeln!(f, "{:<15} {name:<30} {} candidates", "model", self.candidates)?;
+        for report in &self.stages {
+            if !report.dropped.is_empty() {
+                let dropped: Vec<_> = report.dropped.iter().map(ToString::to_string).collect();
+                writeln!(
+                    f,
+                    "{:<15} {:<30} − {}",
+                    report.stage,
+                    format!("{} left", report.left),
+                    dropped.join(", ")
+                )?;
+            }
+        }
+        if let Some(rule) = &self.rule_matched {
+            writeln!(f, "{:<15} {rule} matched", "rule")?;
+        }
+        match &self.outcome {
+            Ok(choice) => write!(f, "{choice}"),
+            Err(error) => write!(f, "→ nothing: {error}"),
+        }
+    }
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{:<15} {} among {}", "select", self.strategy, self.from.len())?;
+        match &self.candidate {
+            Some(candidate) => write!(f, "→ {candidate}")?,
+            None => write!(f, "→ one of them: the strategy cannot tell which without choosing")?,
+        }
+        if let Some(cost) = self.estimated_cost {
+            write!(f, "   estimated {cost}")?;
+        }
+        if let Some(latency) = self.expected_latency {
+            write!(f, "   answer in about {:.2} s", latency.as_secs_f64())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(feature = "serde")]
+fn serialize_outcome<S: serde::Serializer>(
+    outcome: &Result<Choice, RoutingError>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    use serde::Serialize;
+
+    #[derive(Serialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Outcome<'a> {
+        Selected(&'a Choice),
+        Failed { kind: &'static str, message: String, retry_after: Option<Duration> },
+    }
+
+    let outcome = match outcome {
+        Ok(choice) => Outcome::Selected(choice),
+        Err(error) => Outcome::Failed {
+            kind: error.kind(),
+            message: error.to_string(),
+            retry_after: error.retry_after(),
+        },
+    };
+    outcome.serialize(serializer)
+}

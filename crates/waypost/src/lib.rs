@@ -1,0 +1,112 @@
+//! Routing and load balancing for LLM inference: which provider serves a request, and why.
+//!
+//! For authors of LLM gateways and clients who want the whole decision. To use one part alone, depend on the crate
+//! that has it: `waypost-balancers` for strategies, `waypost-core` for the vocabulary and the traits.
+//!
+//! ```
+//! use std::time::Duration;
+//! use waypost::core::{Region, TokenUsage, Tokens};
+//! use waypost::{GatewayRequest, ProviderCandidate, RequestResult, Router, RoutingContext};
+//!
+//! let router = Router::builder()
+//!     .candidate(ProviderCandidate::openai("openai-main", "gpt-4o").price_per_million(2.50, 10.00).region("us"))
+//!     .candidate(ProviderCandidate::azure("azure-eu", "gpt-4o").price_per_million(2.75, 11.00).region("eu"))
+//!     .alias("fast", "gpt-4o")
+//!     .build()?;
+//!
+//! // Whatever the strategy, this request may not leave the EU.
+//! let request = GatewayRequest::new("fast")?.prompt_bytes(4_096).max_tokens(Tokens(500));
+//! let context = RoutingContext::default().within_region(Region::new("eu")?);
+//! let selected = router.route(&request, &context)?;
+//! assert_eq!(selected.candidate().provider(), "azure-eu");
+//! assert_eq!(selected.estimated_cost().unwrap().to_string(), "$0.008316");
+//!
+//! // Make the call, then say how it went. Dropping `selected` instead releases it as cancelled.
+//! let usage = TokenUsage::new(Tokens(1_010), Tokens(212));
+//! selected.finish(&RequestResult::success(Duration::from_millis(2_400), usage));
+//! assert_eq!(router.metrics().successful_routes, 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # The types to know
+//!
+//! - [`Router`]: cheap to clone, shared by all threads. [`Router::route`] decides, synchronously: there is nothing to
+//!   wait for. [`Router::explain`] tells what it would decide and why, without side effects.
+//! - [`SelectedProvider`]: the candidate, the [`RoutingDecision`] and the lease. The request is in flight until it is
+//!   finished or dropped.
+//! - [`RouterConfig`] and [`RouterBuilder`]: settings, candidates, strategies, and the seams for filters and observers
+//!   of your own.
+//! - [`core`] has the vocabulary, [`balancers`] the strategies.
+//!
+//! # Guarantees
+//!
+//! - **Consistency.** A decision reads one version of the configuration. Live state survives every update.
+//! - **Nothing leaks.** In-flight counts return to zero after any mix of success, failure, cancellation and panic.
+//! - **Hard constraints hold.** No path selects a candidate that is excluded, not allowed for the tenant, incapable,
+//!   drained or over budget.
+//! - **Determinism.** The same seed, clock and calls give the same decisions.
+//! - **Allocation.** `route` and `finish` allocate nothing in steady state, and take no lock.
+//! - **Panics.** No request, update or result makes the router panic.
+//! - **Complexity.** A decision is linear in the pool's length over 64, plus the number of distinct prices when cost
+//!   is bounded, plus the candidates left when the total latency of an unstreamed answer is bounded.
+//!
+//! # What it does not do
+//!
+//! It makes no calls and starts no threads. Health, rules, rate limits and retries are crates of their own that are
+//! coming; their stages are in place.
+//!
+//! # Crate features
+//!
+//! - `serde`: `Serialize` on explanations, and serde on configuration types. Costs serde.
+//! - `hdrhistogram`: export of latency histograms. Costs hdrhistogram.
+//!
+//! Both are off by default.
+//!
+//! # MSRV
+//!
+//! Rust 1.88.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod builder;
+mod clock;
+mod config;
+mod constraints;
+mod decision;
+mod explain;
+mod metrics;
+mod pipeline;
+mod pool_runtime;
+mod preferences;
+mod router;
+mod selected;
+mod state;
+
+pub use waypost_balancers as balancers;
+pub use waypost_core as core;
+
+pub use waypost_core::{
+    GatewayRequest, LoadBalancingStrategy, ProviderCandidate, RequestResult, RoutingContext, RoutingError,
+};
+
+pub use builder::{BuildError, RouterBuilder};
+pub use clock::SystemClock;
+pub use config::RouterConfig;
+pub use decision::RoutingDecision;
+pub use explain::{Choice, Explanation, StageReport};
+pub use metrics::RouterMetrics;
+pub use router::{RecordError, RegisterError, Router};
+pub use selected::SelectedProvider;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct WorkspaceReadme;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/src/quick-start.md")]
+struct QuickStart;

@@ -1,0 +1,77 @@
+//! What a router counts about itself.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crossbeam_utils::CachePadded;
+use waypost_core::{HistogramSnapshot, RoutingError, ThreadLocalHistogram};
+
+/// What a router counted since its creation.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct RouterMetrics {
+    /// Decisions asked for.
+    pub total_routes: u64,
+    /// Decisions that selected a candidate.
+    pub successful_routes: u64,
+    /// Decisions that failed.
+    pub failed_routes: u64,
+    /// Failures by [`RoutingError::kind`], those that happened only.
+    pub failures_by_kind: Vec<(&'static str, u64)>,
+    /// How long the decisions that selected a candidate took. The histogram's first bucket ends at 139 µs, so it tells
+    /// stalls from normal decisions; what a normal one costs is in the benches.
+    pub selection_time: HistogramSnapshot,
+    /// Requests in flight at all candidates.
+    pub in_flight: u64,
+    /// The version of the routing table.
+    pub generation: u64,
+}
+
+/// The kinds of failure, in counting order.
+const KINDS: [&str; 10] = [
+    "model_not_supported",
+    "no_providers_available",
+    "all_providers_filtered",
+    "all_providers_unhealthy",
+    "limits_exceeded",
+    "budget_exceeded",
+    "rejected",
+    "selection_failed",
+    "strategy_not_found",
+    "timeout",
+];
+
+/// The counters behind [`RouterMetrics`].
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
+    selections: ThreadLocalHistogram,
+    failures: CachePadded<[AtomicU64; KINDS.len()]>,
+}
+
+impl Metrics {
+    pub(crate) fn selected(&self, time: std::time::Duration) {
+        self.selections.record(time);
+    }
+
+    pub(crate) fn failed(&self, error: &RoutingError) {
+        let kind = KINDS.iter().position(|&kind| kind == error.kind()).expect("every kind is counted");
+        self.failures[kind].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn snapshot(&self, in_flight: u64, generation: u64) -> RouterMetrics {
+        let selection_time = self.selections.snapshot();
+        let failures =
+            KINDS.iter().zip(self.failures.iter()).map(|(&kind, n)| (kind, n.load(Ordering::Relaxed)));
+        let failures_by_kind: Vec<_> = failures.filter(|&(_, count)| count > 0).collect();
+        let failed_routes = failures_by_kind.iter().map(|&(_, count)| count).sum();
+        let successful_routes = selection_time.len();
+        RouterMetrics {
+            total_routes: successful_routes + failed_routes,
+            successful_routes,
+            failed_routes,
+            failures_by_kind,
+            selection_time,
+            in_flight,
+            generation,
+        }
+    }
+}

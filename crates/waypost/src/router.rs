@@ -1,0 +1,299 @@
+//! The router.
+
+use std::sync::Arc;
+
+use waypost_core::{
+    BuildLoadBalancer, CandidateId, DecisionContext, Directives, GatewayRequest, InFlightLease,
+    LoadBalancingStrategy, PoolIndex, RequestResult, ResultEvent, RoutingContext, RoutingError, RoutingTable,
+    RoutingTableUpdate, SelectContext, SnapshotCell, Tenant, TenantRoutingConfig, Timestamp, TokenUsage,
+    UpdateErrors,
+};
+
+use crate::constraints::{self, Constraints};
+use crate::pipeline::{Nobody, Pipeline};
+use crate::pool_runtime::{PoolRuntime, Winner};
+use crate::state::{RouterState, Shared, Strategies};
+use crate::{
+    Explanation, RouterBuilder, RouterMetrics, RoutingDecision, SelectedProvider, explain, preferences,
+};
+
+/// Decides which provider serves a request. Cheap to clone; all clones are one router.
+///
+/// ```
+/// use waypost::{GatewayRequest, ProviderCandidate, Router, RoutingContext, RoutingError};
+///
+/// let router = Router::builder().candidate(ProviderCandidate::openai("openai-main", "gpt-4o")).build()?;
+///
+/// let selected = router.route(&GatewayRequest::new("gpt-4o")?, &RoutingContext::default())?;
+/// assert_eq!(router.metrics().in_flight, 1);
+/// drop(selected);
+/// assert_eq!(router.metrics().in_flight, 0);
+///
+/// let unknown = router.route(&GatewayRequest::new("gpt-5o")?, &RoutingContext::default());
+/// assert!(matches!(unknown, Err(RoutingError::ModelNotSupported { .. })));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Router {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    state: SnapshotCell<RouterState>,
+    shared: Arc<Shared>,
+}
+
+/// Why a result without a lease was not recorded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecordError {
+    /// The result names no candidate.
+    #[error("the result names no candidate")]
+    NoCandidate,
+    /// The table has no such candidate, perhaps no longer.
+    #[error("candidate `{0}` is not in the routing table")]
+    UnknownCandidate(CandidateId),
+}
+
+/// Why a strategy was not registered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("more than {MAX_STRATEGIES} strategies")]
+pub struct RegisterError(());
+
+/// The most strategies of one router: each has a balancer in every pool.
+pub(crate) const MAX_STRATEGIES: usize = 64;
+
+impl Router {
+    /// Starts a router.
+    pub fn builder() -> RouterBuilder {
+        RouterBuilder::default()
+    }
+
+    pub(crate) fn from_parts(table: RoutingTable, strategies: Strategies, shared: Shared) -> Self {
+        let shared = Arc::new(shared);
+        let state = SnapshotCell::new(RouterState::first(table, strategies, &shared));
+        Self { inner: Arc::new(Inner { state, shared }) }
+    }
+
+    /// Selects the candidate that should serve a request, and counts the request in flight there.
+    ///
+    /// # Errors
+    ///
+    /// [`RoutingError`] says which stage left no candidate, or that the model, the strategy or the time is missing.
+    pub fn route(
+        &self,
+        request: &GatewayRequest,
+        context: &RoutingContext,
+    ) -> Result<SelectedProvider, RoutingError> {
+        self.select(request, context).inspect_err(|error| self.inner.shared.metrics.failed(error))
+    }
+
+    fn select(
+        &self,
+        request: &GatewayRequest,
+        context: &RoutingContext,
+    ) -> Result<SelectedProvider, RoutingError> {
+        let shared = &*self.inner.shared;
+        let now = shared.clock.now();
+        let state = self.inner.state.load();
+        let inquiry = Inquiry::new(&state, shared, request, context, now)?;
+        let decision = inquiry.decision();
+        let pipeline = inquiry.pipeline(&decision);
+
+        let mut set = inquiry.runtime().pool.all();
+        let mut directives = Directives::default();
+        let dropped = pipeline.run(&mut set, &mut directives, &mut Nobody)?;
+        if constraints::latency_limit(&decision).is_some() || preferences::look_at_latency(&decision) {
+            set.pool().refresh_next_latency(now);
+        }
+
+        let strategy = inquiry.strategy(&mut directives);
+        let balancer = inquiry.runtime().balancer(&strategy);
+        let balancer =
+            balancer.ok_or_else(|| RoutingError::StrategyNotFound { strategy: strategy.clone() })?;
+        let candidates_left = set.len();
+        let mut cx = SelectContext::new(&decision, shared.seeds.generator());
+        // INVARIANT: a balancer that chooses outside the set, or a candidate that is full, selects nothing.
+        let chosen = balancer.select(&set, &mut cx).filter(|&index| set.contains(index));
+        let lease = chosen.and_then(|index| {
+            let winner = Winner { runtime: Arc::clone(inquiry.runtime()), index };
+            InFlightLease::acquire(winner, decision.usage.total())
+        });
+        let Some(lease) = lease else {
+            return Err(RoutingError::SelectionFailed { strategy, candidates: candidates_left });
+        };
+
+        let candidate = lease.holder().candidate();
+        let estimated_cost = candidate.cost(decision.usage);
+        let expected_latency = candidate.live().latency().expected(decision.usage.completion, now);
+        let selection_time = shared.clock.now().since(now);
+        if selection_time > shared.config.max_routing_time {
+            return Err(RoutingError::Timeout);
+        }
+        shared.metrics.selected(selection_time);
+        let decision = RoutingDecision {
+            strategy_used: strategy,
+            rule_matched: directives.rule_matched,
+            priority: directives.priority.unwrap_or(decision.priority()),
+            candidates_considered: set.pool().len(),
+            candidates_left,
+            generation: state.snapshot.generation(),
+            selection_time,
+            dropped,
+        };
+        Ok(SelectedProvider::new(lease, now, decision, estimated_cost, expected_latency))
+    }
+
+    /// What [`route`](Self::route) would decide now, and why. Runs the same stages and changes nothing: no count, no
+    /// turn, no metric.
+    pub fn explain(&self, request: &GatewayRequest, context: &RoutingContext) -> Explanation {
+        let shared = &*self.inner.shared;
+        let state = self.inner.state.load();
+        let inquiry = Inquiry::new(&state, shared, request, context, shared.clock.now());
+        explain::explain(request, state.snapshot.generation(), inquiry)
+    }
+
+    /// Changes the routing table, by all of the updates or none. Decisions that run meanwhile read the version before
+    /// or the version after. Returns the new version's number.
+    ///
+    /// # Errors
+    ///
+    /// [`UpdateErrors`] with every reason; then nothing has changed.
+    pub fn update_routing_table(
+        &self,
+        updates: impl IntoIterator<Item = RoutingTableUpdate>,
+    ) -> Result<u64, UpdateErrors> {
+        let next = self.inner.state.update(|current| {
+            let table = current.table.updated(updates)?;
+            Ok(current.next(table, Arc::clone(&current.strategies), &self.inner.shared))
+        });
+        next.map(|state| state.snapshot.generation())
+    }
+
+    /// Makes a strategy known, or replaces one. Every pool gets a new balancer of every strategy.
+    ///
+    /// # Errors
+    ///
+    /// [`RegisterError`] when the router has 64 strategies.
+    pub fn register_strategy(
+        &self,
+        name: LoadBalancingStrategy,
+        strategy: impl BuildLoadBalancer + 'static,
+    ) -> Result<(), RegisterError> {
+        let strategy: Arc<dyn BuildLoadBalancer> = Arc::new(strategy);
+        let registered = self.inner.state.update(|current| {
+            let mut strategies = current.strategies.to_vec();
+            strategies.retain(|(known, _)| *known != name);
+            strategies.push((name, strategy));
+            if strategies.len() > MAX_STRATEGIES {
+                return Err(RegisterError(()));
+            }
+            Ok(current.next(current.table.clone(), strategies.into(), &self.inner.shared))
+        });
+        registered.map(drop)
+    }
+
+    /// Records how a request ended that was not finished by its [`SelectedProvider`]: for callers that had to
+    /// [`detach`](SelectedProvider::detach). The in-flight count is not touched.
+    ///
+    /// # Errors
+    ///
+    /// [`RecordError`] when the result names no candidate of the table; then nothing is recorded.
+    pub fn record_result(&self, result: &RequestResult) -> Result<(), RecordError> {
+        let id = result.candidate.as_ref().ok_or(RecordError::NoCandidate)?;
+        let state = self.inner.state.load();
+        let place = state.snapshot.find(id).ok_or_else(|| RecordError::UnknownCandidate(id.clone()))?;
+        let runtime = state.runtime(place.0);
+        runtime.record(&ResultEvent::new(&runtime.pool, place.1, result, self.inner.shared.clock.now()));
+        Ok(())
+    }
+
+    /// What was counted since the router was made.
+    pub fn metrics(&self) -> RouterMetrics {
+        let state = self.inner.state.load();
+        let in_flight = state.table.candidates().map(|candidate| candidate.live().in_flight().requests).sum();
+        self.inner.shared.metrics.snapshot(in_flight, state.snapshot.generation())
+    }
+
+    /// The routing table as it is now.
+    pub fn routing_table(&self) -> RoutingTable {
+        self.inner.state.load().table.clone()
+    }
+}
+
+/// One request in front of one version of the configuration.
+pub(crate) struct Inquiry<'a> {
+    state: &'a RouterState,
+    shared: &'a Shared,
+    request: &'a GatewayRequest,
+    context: &'a RoutingContext,
+    now: Timestamp,
+    pool: PoolIndex,
+    tenant: Option<&'a Tenant>,
+    usage: TokenUsage,
+}
+
+impl<'a> Inquiry<'a> {
+    fn new(
+        state: &'a RouterState,
+        shared: &'a Shared,
+        request: &'a GatewayRequest,
+        context: &'a RoutingContext,
+        now: Timestamp,
+    ) -> Result<Self, RoutingError> {
+        let pool = state.snapshot.resolve(&request.model);
+        let pool = pool.ok_or_else(|| RoutingError::ModelNotSupported { model: request.model.clone() })?;
+        let tenant = context.tenant_id.as_ref().or(request.tenant_id.as_ref());
+        let tenant = tenant.and_then(|id| state.snapshot.tenant(id));
+        let usage = expected_usage(shared, request, context);
+        Ok(Self { state, shared, request, context, now, pool, tenant, usage })
+    }
+
+    pub(crate) fn decision(&self) -> DecisionContext<'a> {
+        DecisionContext::new(
+            self.request,
+            self.context,
+            self.tenant.map(Tenant::config),
+            self.now,
+            self.usage,
+        )
+    }
+
+    pub(crate) fn pipeline<'b>(&'b self, decision: &'b DecisionContext<'b>) -> Pipeline<'b> {
+        let constraints =
+            Constraints { decision, snapshot: &self.state.snapshot, pool: self.pool, tenant: self.tenant };
+        Pipeline { constraints, filters: &self.shared.filters }
+    }
+
+    pub(crate) fn runtime(&self) -> &'a Arc<PoolRuntime> {
+        self.state.runtime(self.pool)
+    }
+
+    pub(crate) const fn shared(&self) -> &'a Shared {
+        self.shared
+    }
+
+    /// The strategy that a filter named, else the tenant's, else the router's.
+    pub(crate) fn strategy(&self, directives: &mut Directives) -> LoadBalancingStrategy {
+        let tenant = || {
+            self.tenant
+                .map(Tenant::config)
+                .and_then(|config: &TenantRoutingConfig| config.default_strategy.clone())
+        };
+        let named = directives.strategy.take().or_else(tenant);
+        named.unwrap_or_else(|| self.shared.config.default_strategy.clone())
+    }
+}
+
+/// The tokens that a request should use: its prompt by estimate, its answer by what it, the context or the
+/// configuration says.
+fn expected_usage(shared: &Shared, request: &GatewayRequest, context: &RoutingContext) -> TokenUsage {
+    let prompt = shared.estimator.estimate(&request.prompt, &request.model);
+    let completion = request.max_tokens.or(context.max_tokens_hint);
+    TokenUsage {
+        prompt,
+        cached: request.cached_prompt_tokens.min(prompt),
+        completion: completion.unwrap_or(shared.config.default_completion_tokens),
+    }
+}

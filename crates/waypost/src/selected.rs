@@ -1,0 +1,100 @@
+//! A candidate that was selected, until the request ends.
+
+use std::fmt;
+use std::time::Duration;
+
+use waypost_core::{InFlightLease, NanoUsd, ProviderCandidate, RequestResult, ResultEvent, Timestamp};
+
+use crate::RoutingDecision;
+use crate::pool_runtime::Winner;
+
+/// The candidate that should serve a request, and the lease on it: the request is in flight until this value is
+/// finished or dropped.
+///
+/// [`finish`](Self::finish) says how the request ended and is what health and statistics learn from. Dropping it, on
+/// an early return, a panic or a cancelled future, records the request as cancelled with the time that it took.
+/// Either way it is released exactly once.
+#[must_use = "dropping a selection at once records the request as cancelled"]
+pub struct SelectedProvider {
+    lease: InFlightLease<Winner>,
+    started: Timestamp,
+    decision: RoutingDecision,
+    estimated_cost: Option<NanoUsd>,
+    expected_latency: Option<Duration>,
+    /// Whether nobody said yet how the request ended.
+    open: bool,
+}
+
+impl SelectedProvider {
+    pub(crate) const fn new(
+        lease: InFlightLease<Winner>,
+        started: Timestamp,
+        decision: RoutingDecision,
+        estimated_cost: Option<NanoUsd>,
+        expected_latency: Option<Duration>,
+    ) -> Self {
+        Self { lease, started, decision, estimated_cost, expected_latency, open: true }
+    }
+
+    /// The candidate.
+    pub fn candidate(&self) -> &ProviderCandidate {
+        self.lease.holder().candidate()
+    }
+
+    /// How the decision came about.
+    pub const fn decision(&self) -> &RoutingDecision {
+        &self.decision
+    }
+
+    /// What the request should cost there; `None` when the price is unknown.
+    pub const fn estimated_cost(&self) -> Option<NanoUsd> {
+        self.estimated_cost
+    }
+
+    /// How long the answer should take there; `None` when nothing is known.
+    pub const fn expected_latency(&self) -> Option<Duration> {
+        self.expected_latency
+    }
+
+    /// Says how the request ended. A result that is marked for another candidate counts for this one all the same: the
+    /// lease knows better.
+    pub fn finish(mut self, result: &RequestResult) {
+        let now = self.clock_now();
+        self.settle(result, now);
+    }
+
+    /// Lets go of the lease without saying how the request ended: nothing is recorded and the request is no longer
+    /// counted as in flight. For callers that cannot keep this value while the request runs; they report by
+    /// [`Router::record_result`](crate::Router::record_result).
+    pub fn detach(mut self) {
+        self.open = false;
+    }
+
+    fn settle(&mut self, result: &RequestResult, now: Timestamp) {
+        self.open = false;
+        let Winner { runtime, index } = self.lease.holder();
+        runtime.record(&ResultEvent::new(&runtime.pool, *index, result, now));
+    }
+
+    fn clock_now(&self) -> Timestamp {
+        self.lease.holder().runtime.shared.clock.now()
+    }
+}
+
+impl Drop for SelectedProvider {
+    fn drop(&mut self) {
+        if self.open {
+            let now = self.clock_now();
+            self.settle(&RequestResult::cancelled(now.since(self.started)), now);
+        }
+    }
+}
+
+impl fmt::Debug for SelectedProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SelectedProvider")
+            .field("candidate", self.candidate().id())
+            .field("decision", &self.decision)
+            .finish_non_exhaustive()
+    }
+}

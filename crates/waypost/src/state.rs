@@ -1,0 +1,79 @@
+//! One version of everything that a decision reads.
+
+use std::sync::Arc;
+
+use waypost_core::{
+    BuildLoadBalancer, CandidateFilter, Clock, LoadBalancingStrategy, ModelName, PoolIndex, ResultObserver,
+    RoutingSnapshot, RoutingTable, SeedSequence, TokenEstimator,
+};
+
+use crate::RouterConfig;
+use crate::metrics::Metrics;
+use crate::pool_runtime::PoolRuntime;
+
+/// The registered strategies, by name.
+pub(crate) type Strategies = Arc<[(LoadBalancingStrategy, Arc<dyn BuildLoadBalancer>)]>;
+
+/// What never changes in the life of a router.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: RouterConfig,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) seeds: SeedSequence,
+    pub(crate) estimator: Box<dyn TokenEstimator>,
+    /// Sorted by stage; those of one stage in the order in which they were added.
+    pub(crate) filters: Box<[Box<dyn CandidateFilter>]>,
+    pub(crate) observers: Box<[Box<dyn ResultObserver>]>,
+    pub(crate) metrics: Metrics,
+}
+
+/// One version of the configuration, compiled. Replaced as a whole.
+pub(crate) struct RouterState {
+    pub(crate) table: RoutingTable,
+    pub(crate) snapshot: RoutingSnapshot,
+    pub(crate) strategies: Strategies,
+    /// In the order of the snapshot's pools.
+    runtimes: Box<[Arc<PoolRuntime>]>,
+}
+
+impl RouterState {
+    pub(crate) fn first(table: RoutingTable, strategies: Strategies, shared: &Arc<Shared>) -> Self {
+        let snapshot = RoutingSnapshot::compile(&table, None, shared.clock.now());
+        Self::assemble(table, snapshot, strategies, shared, |_| None)
+    }
+
+    /// The version after this one. Pools that did not change keep their balancers, unless strategies did.
+    pub(crate) fn next(&self, table: RoutingTable, strategies: Strategies, shared: &Arc<Shared>) -> Self {
+        let snapshot = RoutingSnapshot::compile(&table, Some(&self.snapshot), shared.clock.now());
+        let same_strategies = Arc::ptr_eq(&strategies, &self.strategies);
+        Self::assemble(table, snapshot, strategies, shared, |model| {
+            let old = self.snapshot.pools().binary_search_by(|pool| pool.model().cmp(model)).ok();
+            old.filter(|_| same_strategies).map(|old| Arc::clone(&self.runtimes[old]))
+        })
+    }
+
+    fn assemble(
+        table: RoutingTable,
+        snapshot: RoutingSnapshot,
+        strategies: Strategies,
+        shared: &Arc<Shared>,
+        known: impl Fn(&ModelName) -> Option<Arc<PoolRuntime>>,
+    ) -> Self {
+        let runtime = |pool: &Arc<_>| {
+            let reusable = known(waypost_core::Pool::model(pool)).filter(|old| Arc::ptr_eq(&old.pool, pool));
+            reusable.unwrap_or_else(|| Arc::new(PoolRuntime::new(Arc::clone(pool), &strategies, shared)))
+        };
+        let runtimes = snapshot.pools().iter().map(runtime).collect();
+        Self { table, snapshot, strategies, runtimes }
+    }
+
+    pub(crate) fn runtime(&self, pool: PoolIndex) -> &Arc<PoolRuntime> {
+        &self.runtimes[pool.get()]
+    }
+}
+
+impl std::fmt::Debug for RouterState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RouterState").field("table", &self.table).finish_non_exhaustive()
+    }
+}
