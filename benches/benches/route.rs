@@ -18,6 +18,7 @@ fn route(criterion: &mut Criterion) {
     for strategy in [Strategy::RoundRobin, Strategy::Random] {
         constrained(criterion, &rows, &strategy);
     }
+    clocked(criterion, &rows);
     plain(criterion, &rows);
     unknown_model(criterion, &rows);
     contended(criterion, &rows);
@@ -32,7 +33,7 @@ fn floor(criterion: &mut Criterion, rows: &Rows) {
     });
 }
 
-/// All constraints and preferences in use.
+/// All constraints and preferences in use; the clock is read once and handed on.
 fn constrained(criterion: &mut Criterion, rows: &Rows, strategy: &Strategy) {
     for candidates in SIZES {
         let router = fleet::router(candidates, strategy.clone());
@@ -41,10 +42,25 @@ fn constrained(criterion: &mut Criterion, rows: &Rows, strategy: &Strategy) {
         assert!(selected.decision().candidates_left < candidates, "{}", selected.decision());
         drop(selected);
         rows.measure(criterion, &format!("route/{strategy}"), candidates, || {
-            let selected = router.route(black_box(&request), black_box(&context)).expect("served");
-            selected.finish(black_box(&answer));
+            let now = router.clock().now();
+            let selected = router.route_at(black_box(&request), black_box(&context), now).expect("served");
+            selected.finish_at(black_box(&answer), now);
         });
         assert_eq!(router.metrics().in_flight, 0);
+    }
+}
+
+/// The same without handing the time on: three clock readings instead of one.
+fn clocked(criterion: &mut Criterion, rows: &Rows) {
+    for candidates in SIZES {
+        let router = fleet::router(candidates, Strategy::RoundRobin);
+        let ((request, context), answer) = (fleet::constrained(), fleet::answer());
+        rows.measure(criterion, "clocked/round_robin", candidates, || {
+            router
+                .route(black_box(&request), black_box(&context))
+                .expect("served")
+                .finish(black_box(&answer));
+        });
     }
 }
 

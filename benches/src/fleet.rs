@@ -76,11 +76,10 @@ pub fn constrained() -> (GatewayRequest, RoutingContext) {
         .exclude_provider(name("provider-4"))
         .within_region(region("eu"))
         .within_region(region("us"))
-        .within_region(region("ap"))
-        .prefer_region(region("none"))
+        .prefer_region(region("eu"))
         .require_tag(Tag::new("zdr").expect("a valid name"))
-        .with_region(region("mars"))
-        .with_zone(Zone::new("base").expect("a valid name"))
+        .with_region(region("us"))
+        .with_zone(Zone::new("zone-1").expect("a valid name"))
         .with_deadline(waypost::core::Timestamp::MAX);
     (request, context)
 }

@@ -1,7 +1,6 @@
 //! Each candidate in turn.
 
 use core::sync::atomic::{AtomicU64, Ordering};
-use std::hash::{BuildHasher, Hasher};
 use std::sync::{Arc, OnceLock};
 
 use crossbeam_utils::CachePadded;
@@ -14,8 +13,11 @@ use waypost_core::{
 const SUBSETS: usize = 64;
 /// Places that a subset looks at for its own.
 const PROBES: usize = 8;
-/// Any constant: the hash of a subset is compared only with hashes of the same process.
+/// Where the hash of a subset begins: any constant.
 const SUBSET_SEED: u64 = 0x726f_756e_6472_6f62;
+/// An odd multiplier with bits all over (2^64 over the golden ratio, Knuth): each step is a bijection of the word, so
+/// subsets of a pool of at most 64 never share a hash.
+const FOLD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Chooses each candidate in turn. The pool as a whole and every subset that callers are narrowed to have turns of
 /// their own: a caller who may use only two of three candidates sees them alternate, whatever others do meanwhile.
@@ -151,11 +153,10 @@ impl LoadBalancer for RoundRobinBalancer {
     }
 }
 
-/// Never zero.
+/// A hash of the subset, never zero.
 fn key_of(set: &CandidateSet<'_>) -> u64 {
-    let mut hasher = foldhash::quality::FixedState::with_seed(SUBSET_SEED).build_hasher();
-    set.as_words().iter().for_each(|&word| hasher.write_u64(word));
-    hasher.finish().max(1)
+    let fold = |key: u64, &word: &u64| (key ^ word).wrapping_mul(FOLD).rotate_left(31);
+    set.as_words().iter().fold(SUBSET_SEED, fold).max(1)
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@
 
 use core::time::Duration;
 
+use crate::time::nanos_of;
+
 /// The octave of the first bucket: 2^17 ns = 131 µs.
 const LOWEST_OCTAVE: u32 = 17;
 /// Octaves covered: up to 2^41 ns = 37 min.
@@ -17,7 +19,13 @@ pub(crate) const BUCKETS: usize = (OCTAVES as usize) << SUB_BITS;
 
 /// The bucket of a duration.
 pub(crate) fn bucket_of(duration: Duration) -> usize {
-    let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX).max(1 << LOWEST_OCTAVE);
+    bucket_of_nanos(nanos_of(duration))
+}
+
+/// The bucket of a duration in nanoseconds.
+#[inline]
+pub(crate) fn bucket_of_nanos(nanos: u64) -> usize {
+    let nanos = nanos.max(1 << LOWEST_OCTAVE);
     let octave = nanos.ilog2();
     let sub = (nanos >> (octave - SUB_BITS)) & ((1 << SUB_BITS) - 1);
     let bucket = (u64::from(octave - LOWEST_OCTAVE) << SUB_BITS) | sub;

@@ -2,10 +2,11 @@
 
 use core::fmt;
 
+use crate::sync::{AtomicU64, Ordering};
 use crate::{CandidateIndex, MAX_CANDIDATES};
 
 /// Words of 64 bits for [`MAX_CANDIDATES`] bits.
-pub(crate) const WORDS: usize = MAX_CANDIDATES / 64;
+const WORDS: usize = MAX_CANDIDATES / 64;
 
 /// A set of places in a pool, such as all candidates of one region: what a stage keeps or drops in one step. A plain
 /// bitset of [`MAX_CANDIDATES`] bits, meaningful only with the [`Pool`](crate::Pool) that it was made for.
@@ -40,10 +41,6 @@ impl CandidateMask {
         bits
     }
 
-    pub(crate) const fn from_words(words: [u64; WORDS]) -> Self {
-        Self(words)
-    }
-
     /// Whether the candidate is in the mask.
     pub fn has(&self, index: CandidateIndex) -> bool {
         self.contains(index.get())
@@ -61,20 +58,42 @@ impl CandidateMask {
         index < MAX_CANDIDATES && self.0[index / 64] & (1 << (index % 64)) != 0
     }
 
+    #[inline]
     pub(crate) fn words(&self, words: usize) -> &[u64] {
         &self.0[..words]
     }
 
-    pub(crate) fn words_mut(&mut self, words: usize) -> &mut [u64] {
-        &mut self.0[..words]
-    }
-
+    #[inline]
     pub(crate) fn is_empty(&self, words: usize) -> bool {
-        self.words(words).iter().all(|&word| word == 0)
+        if words == 1 { self.0[0] == 0 } else { self.words(words).iter().all(|&word| word == 0) }
     }
 
+    #[inline]
+    pub(crate) fn equals(&self, other: &Self, words: usize) -> bool {
+        if words == 1 { self.0[0] == other.0[0] } else { self.words(words) == other.words(words) }
+    }
+
+    #[inline]
     pub(crate) fn count(&self, words: usize) -> usize {
-        self.words(words).iter().map(|word| word.count_ones() as usize).sum()
+        if words == 1 { ones(self.0[0]) } else { self.words(words).iter().map(|&word| ones(word)).sum() }
+    }
+
+    /// Keeps what is also in `mask`; says how many fell out.
+    #[inline]
+    pub(crate) fn keep(&mut self, mask: &Self, words: usize) -> usize {
+        if words == 1 {
+            return keep_word(&mut self.0[0], mask.0[0]);
+        }
+        self.0[..words].iter_mut().zip(&mask.0[..words]).map(|(word, &mask)| keep_word(word, mask)).sum()
+    }
+
+    /// Drops what is in `mask`; says how many fell out.
+    #[inline]
+    pub(crate) fn drop_all(&mut self, mask: &Self, words: usize) -> usize {
+        if words == 1 {
+            return keep_word(&mut self.0[0], !mask.0[0]);
+        }
+        self.0[..words].iter_mut().zip(&mask.0[..words]).map(|(word, &mask)| keep_word(word, !mask)).sum()
     }
 
     /// Adds everything that is in `other`.
@@ -84,12 +103,38 @@ impl CandidateMask {
         }
     }
 
+    #[inline]
     pub(crate) fn intersects(&self, other: &Self, words: usize) -> bool {
+        if words == 1 {
+            return self.0[0] & other.0[0] != 0;
+        }
         self.words(words).iter().zip(other.words(words)).any(|(a, b)| a & b != 0)
     }
 
+    /// Drops what is in the words of a row that others may be writing; missing words are zero.
+    #[inline]
+    pub(crate) fn drop_words(&mut self, row: &[AtomicU64]) -> usize {
+        self.0.iter_mut().zip(row).map(|(word, drop)| keep_word(word, !drop.load(Ordering::Relaxed))).sum()
+    }
+
+    /// Drops the same, unless that would be everything.
+    #[inline]
+    pub(crate) fn avoid_words(&mut self, row: &[AtomicU64]) -> Option<usize> {
+        let mut rest = *self;
+        let dropped = rest.drop_words(row);
+        let some_left = dropped == 0 || !rest.is_empty(row.len());
+        some_left.then(|| {
+            *self = rest;
+            dropped
+        })
+    }
+
     /// The index of the `n`-th set bit, counted from zero.
+    #[inline]
     pub(crate) fn nth(&self, mut n: usize, words: usize) -> Option<usize> {
+        if words == 1 {
+            return (n < ones(self.0[0])).then(|| nth_in_word(self.0[0], n));
+        }
         for (position, &word) in self.words(words).iter().enumerate() {
             let ones = word.count_ones() as usize;
             if n < ones {
@@ -134,23 +179,53 @@ impl fmt::Debug for CandidateMask {
     }
 }
 
-/// The position of the `n`-th set bit of a word that has more than `n`: halves the word by population count (the
-/// select of Vigna 2008, without its tables), so the cost does not grow with `n`.
-fn nth_in_word(mut word: u64, mut n: usize) -> usize {
-    let mut position = 0;
-    for width in [32, 16, 8] {
-        let low = (word & ((1 << width) - 1)).count_ones() as usize;
-        if n >= low {
-            n -= low;
-            word >>= width;
-            position += width;
-        }
-    }
-    for _ in 0..n {
-        word &= word - 1;
-    }
-    position + word.trailing_zeros() as usize
+#[inline]
+const fn ones(word: u64) -> usize {
+    word.count_ones() as usize
 }
+
+/// Few stages take anything out of a given word, and counting costs more than asking.
+#[inline]
+const fn keep_word(word: &mut u64, mask: u64) -> usize {
+    let lost = *word & !mask;
+    *word &= mask;
+    if lost == 0 { 0 } else { ones(lost) }
+}
+
+/// The position of the `n`-th set bit of a word that has more than `n`, in constant time without a branch: byte-wise
+/// prefix sums in one multiplication, then a table (broadword selection, Vigna 2008, algorithm 2).
+#[inline]
+const fn nth_in_word(word: u64, n: usize) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let pairs = word - ((word >> 1) & 0x5555_5555_5555_5555);
+    let nibbles = (pairs & 0x3333_3333_3333_3333) + ((pairs >> 2) & 0x3333_3333_3333_3333);
+    let bytes = (nibbles + (nibbles >> 4)) & 0x0f0f_0f0f_0f0f_0f0f;
+    let sums = bytes.wrapping_mul(ONES);
+    // The high bit of each byte whose prefix sum is at most `n`: the target is in the byte after those.
+    let at_most = (((n as u64 * ONES) | HIGH) - sums) & HIGH;
+    let place = ((at_most >> 7).wrapping_mul(ONES) >> 53 & !7) as usize;
+    let rank = n - ((sums << 8) >> place & 0xff) as usize;
+    place + SELECT_IN_BYTE[rank][(word >> place & 0xff) as usize] as usize
+}
+
+/// `SELECT_IN_BYTE[n][byte]` is the position of the `n`-th set bit of a byte.
+static SELECT_IN_BYTE: [[u8; 256]; 8] = {
+    let mut table = [[0; 256]; 8];
+    let mut byte = 0;
+    while byte < 256 {
+        let (mut bit, mut rank) = (0, 0);
+        while bit < 8 {
+            if byte >> bit & 1 == 1 {
+                table[rank][byte] = bit as u8;
+                rank += 1;
+            }
+            bit += 1;
+        }
+        byte += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,7 @@
 //! The candidates of a pool that are still in play.
 
 use core::fmt;
+use core::time::Duration;
 
 use crate::{CandidateMask, Pool, ProviderCandidate};
 
@@ -49,23 +50,27 @@ impl<'p> CandidateSet<'p> {
     }
 
     /// How many candidates are in the set.
+    #[inline]
     pub fn len(&self) -> usize {
         self.bits.count(self.words())
     }
 
     /// Whether no candidate is left.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.bits.is_empty(self.words())
     }
 
     /// Whether the candidate is in the set.
+    #[inline]
     pub fn contains(&self, index: CandidateIndex) -> bool {
         self.bits.contains(index.get())
     }
 
     /// Whether the set is everything that the pool can offer: every candidate that is not drained.
+    #[inline]
     pub fn is_whole(&self) -> bool {
-        self.as_words() == self.pool.available().words(self.words())
+        self.bits.equals(self.pool.available(), self.words())
     }
 
     /// Takes a candidate out.
@@ -95,6 +100,7 @@ impl<'p> CandidateSet<'p> {
     }
 
     /// The `n`-th candidate of the set in pool order, counted from zero.
+    #[inline]
     pub fn nth(&self, n: usize) -> Option<CandidateIndex> {
         self.bits.nth(n, self.words()).map(|index| CandidateIndex(index as u16))
     }
@@ -105,50 +111,60 @@ impl<'p> CandidateSet<'p> {
     }
 
     /// The set's bits, candidate 0 in the lowest bit of the first word; as many words as the pool needs.
+    #[inline]
     pub fn as_words(&self) -> &[u64] {
         self.bits.words(self.words())
     }
 
-    fn words(&self) -> usize {
+    const fn words(&self) -> usize {
         self.pool.words()
     }
 
     /// Keeps what is also in `mask`; says how many fell out.
+    #[inline]
     pub fn keep(&mut self, mask: &CandidateMask) -> usize {
-        let words = self.pool.words();
-        let mut dropped = 0;
-        for (word, mask) in self.bits.words_mut(words).iter_mut().zip(mask.words(words)) {
-            let lost = *word & !mask;
-            *word &= mask;
-            dropped += lost.count_ones();
-        }
-        dropped as usize
+        let words = self.words();
+        self.bits.keep(mask, words)
     }
 
     /// Drops what is in `mask`; says how many fell out.
+    #[inline]
     pub fn drop_all(&mut self, mask: &CandidateMask) -> usize {
-        let words = self.pool.words();
-        let mut dropped = 0;
-        for (word, mask) in self.bits.words_mut(words).iter_mut().zip(mask.words(words)) {
-            dropped += (*word & mask).count_ones();
-            *word &= !mask;
-        }
-        dropped as usize
+        let words = self.words();
+        self.bits.drop_all(mask, words)
     }
 
     /// Keeps what is also in `mask`, unless nothing is; says how many fell out if it did.
+    #[inline]
     pub fn prefer(&mut self, mask: &CandidateMask) -> Option<usize> {
-        self.bits.intersects(mask, self.words()).then(|| self.keep(mask))
+        self.intersects(mask).then(|| self.keep(mask))
     }
 
-    /// Drops what is in `mask`, unless everything is; says how many fell out if it did.
-    pub fn avoid(&mut self, mask: &CandidateMask) -> Option<usize> {
-        let others =
-            self.as_words().iter().zip(mask.words(self.words())).any(|(word, mask)| word & !mask != 0);
-        others.then(|| self.drop_all(mask))
+    /// Drops the candidates whose average time to first token is above `limit`, to within 9 %; says how many fell out.
+    /// A candidate of which nothing is known stays. Reads one row of bits, however many candidates there are.
+    #[inline]
+    pub fn drop_slower_to_first_token_than(&mut self, limit: Duration) -> usize {
+        let slow = self.pool.first_token_levels().slower_than(limit);
+        self.bits.drop_words(slow)
+    }
+
+    /// Drops the same candidates, unless that would be all; says how many fell out if it did.
+    #[inline]
+    pub fn avoid_slower_to_first_token_than(&mut self, limit: Duration) -> Option<usize> {
+        let slow = self.pool.first_token_levels().slower_than(limit);
+        self.bits.avoid_words(slow)
+    }
+
+    /// Drops the candidates whose average time per output token is above `limit`, to within 9 %, unless that would be
+    /// all; says how many fell out if it did. A candidate of which nothing is known stays.
+    #[inline]
+    pub fn avoid_slower_per_token_than(&mut self, limit: Duration) -> Option<usize> {
+        let slow = self.pool.per_token_levels().slower_than(limit);
+        self.bits.avoid_words(slow)
     }
 
     /// Whether some candidate is in both.
+    #[inline]
     pub fn intersects(&self, mask: &CandidateMask) -> bool {
         self.bits.intersects(mask, self.words())
     }

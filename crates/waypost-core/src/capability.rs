@@ -75,6 +75,7 @@ impl CapabilitySet {
     pub const EMPTY: Self = Self(0);
 
     /// Whether every capability of `needed` is in this set.
+    #[inline]
     pub const fn contains_all(self, needed: Self) -> bool {
         self.0 & needed.0 == needed.0
     }
@@ -85,8 +86,14 @@ impl CapabilitySet {
     }
 
     /// The capabilities in the set, in declaration order.
+    #[inline]
     pub fn iter(self) -> impl Iterator<Item = Capability> {
-        Capability::ALL.into_iter().filter(move |&c| self.contains_all(c.into()))
+        let mut bits = self.0;
+        core::iter::from_fn(move || {
+            let lowest = Capability::ALL.get(bits.trailing_zeros() as usize).copied()?;
+            bits &= bits - 1;
+            Some(lowest)
+        })
     }
 }
 

@@ -211,11 +211,13 @@ impl RoutingContext {
     }
 
     /// Whether the deadline has come.
+    #[inline]
     pub fn is_deadline_exceeded(&self, now: Timestamp) -> bool {
         self.deadline.is_some_and(|deadline| now >= deadline)
     }
 
     /// The time to the deadline: `None` without one, zero after it.
+    #[inline]
     pub fn remaining_time(&self, now: Timestamp) -> Option<Duration> {
         self.deadline.map(|deadline| deadline.since(now))
     }

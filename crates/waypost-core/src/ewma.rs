@@ -4,9 +4,13 @@ use core::time::Duration;
 
 use crate::Timestamp;
 use crate::sync::{AtomicU64, Ordering};
+use crate::time::nanos_of;
 
 /// Time is kept in units of 2^20 ns, about a millisecond, in 32 bits: it wraps after 52 days.
 const TICK_BITS: u32 = 20;
+
+/// Up to this age in ticks a sample has the least weight: log2(32 / 31) of a half-life, less the rounding to ticks.
+const LIGHT_AGE: u32 = ticks_of(Ewma::HALF_LIFE) * 458 / 10_000;
 
 /// A time-decayed exponentially weighted moving average of durations, in one atomic word.
 ///
@@ -19,7 +23,7 @@ const TICK_BITS: u32 = 20;
 /// Updates are one compare-and-swap each and lose no sample; reading changes nothing.
 #[derive(Debug)]
 pub struct Ewma {
-    /// Seconds as `f32` bits in the high half, time in ticks in the low half; zero before the first sample.
+    /// Nanoseconds as `f32` bits in the high half, time in ticks in the low half; zero before the first sample.
     word: AtomicU64,
 }
 
@@ -38,38 +42,50 @@ impl Ewma {
 
     /// Takes a sample; returns the new average.
     pub fn record(&self, sample: Duration, now: Timestamp) -> Duration {
-        let sample = sample.as_secs_f32();
-        self.update(now, |average, weight| average + weight * (sample - average), sample)
+        Duration::from_nanos(self.record_nanos(nanos_of(sample), now))
     }
 
     /// Takes a lower bound, as a failed or cancelled request gives: it can raise the average, never lower it. Returns
     /// the new average.
     pub fn record_at_least(&self, bound: Duration, now: Timestamp) -> Duration {
-        let bound = bound.as_secs_f32();
-        self.update(now, |average, weight| average + weight * (bound - average).max(0.0), bound)
+        let bound = nanos_of(bound) as f32;
+        Duration::from_nanos(self.update(now, |average| (bound - average).max(0.0), bound) as u64)
     }
 
     /// The average, or `None` before the first sample and when the last is too old.
     pub fn get(&self, now: Timestamp) -> Option<Duration> {
-        let (average, age) = read(self.word.load(Ordering::Relaxed), ticks(now))?;
-        (age < ticks_of(Self::STALE_AFTER)).then(|| Duration::from_secs_f32(average))
+        self.get_nanos(now).map(Duration::from_nanos)
     }
 
-    fn update(&self, now: Timestamp, blend: impl Fn(f32, f32) -> f32, first: f32) -> Duration {
+    #[inline]
+    pub(crate) fn record_nanos(&self, sample: u64, now: Timestamp) -> u64 {
+        let sample = sample as f32;
+        self.update(now, |average| sample - average, sample) as u64
+    }
+
+    #[inline]
+    pub(crate) fn get_nanos(&self, now: Timestamp) -> Option<u64> {
+        let (average, age) = read(self.word.load(Ordering::Relaxed), ticks(now))?;
+        (age < ticks_of(Self::STALE_AFTER)).then_some(average as u64)
+    }
+
+    /// Moves the average by its weight in the direction of `step`, or begins with `first`.
+    #[inline]
+    fn update(&self, now: Timestamp, step: impl Fn(f32) -> f32, first: f32) -> f32 {
         let tick = ticks(now);
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
             let (average, time) = match read(word, tick) {
                 Some((average, age)) if age < ticks_of(Self::STALE_AFTER) => {
                     // The time never moves back: a late sample counts little and ages nothing.
-                    (blend(average, weight_after(age)), if age == 0 { word as u32 } else { tick })
+                    (average + weight_after(age) * step(average), if age == 0 { word as u32 } else { tick })
                 }
                 _ => (first, tick),
             };
             let next = (u64::from(average.to_bits()) << 32) | u64::from(time);
             // Relaxed: the word publishes nothing but itself.
             match self.word.compare_exchange_weak(word, next, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return Duration::from_secs_f32(average),
+                Ok(_) => return average,
                 Err(seen) => word = seen,
             }
         }
@@ -92,9 +108,12 @@ fn read(word: u64, now: u32) -> Option<(f32, u32)> {
     Some((f32::from_bits((word >> 32) as u32), age))
 }
 
+#[inline]
 fn weight_after(age: u32) -> f32 {
-    let half_lives = age as f32 / ticks_of(Ewma::HALF_LIFE) as f32;
-    (1.0 - (-half_lives).exp2()).max(Ewma::MIN_WEIGHT)
+    if age <= LIGHT_AGE {
+        return Ewma::MIN_WEIGHT;
+    }
+    1.0 - (-(age as f32) / ticks_of(Ewma::HALF_LIFE) as f32).exp2()
 }
 
 /// Never zero, so that a word with a sample is never zero.

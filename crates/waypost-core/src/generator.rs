@@ -33,6 +33,7 @@ impl SeedSequence {
     }
 
     /// The next decision's generator. Costs nothing until it is drawn from.
+    #[inline]
     pub fn generator(&self) -> Generator<'_> {
         Generator { sequence: self, rng: None }
     }
@@ -57,6 +58,7 @@ pub struct Generator<'a> {
 
 impl Generator<'_> {
     /// 64 random bits.
+    #[inline]
     pub fn next_u64(&mut self) -> u64 {
         let sequence = self.sequence;
         let draw = || sequence.rng(sequence.drawn.fetch_add(1, Ordering::Relaxed));
@@ -65,6 +67,7 @@ impl Generator<'_> {
 
     /// A number below `bound`, each equally likely to within `bound / 2^64` (multiply-shift, Lemire 2019); zero when
     /// `bound` is zero.
+    #[inline]
     pub fn below(&mut self, bound: usize) -> usize {
         ((u128::from(self.next_u64()) * bound as u128) >> 64) as usize
     }

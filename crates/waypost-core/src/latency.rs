@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use crate::time::nanos_of;
 use crate::{Ewma, RequestResult, Timestamp, Tokens, WindowedHistogram};
 
 /// One part of the latency: its average and its quantiles.
@@ -13,9 +14,15 @@ pub struct LatencyMetric {
 
 impl LatencyMetric {
     /// Takes a sample.
+    #[inline]
     pub fn record(&self, sample: Duration, now: Timestamp) {
-        self.average.record(sample, now);
-        self.histogram.record(sample, now);
+        self.record_nanos(nanos_of(sample), now);
+    }
+
+    #[inline]
+    fn record_nanos(&self, sample: u64, now: Timestamp) {
+        self.average.record_nanos(sample, now);
+        self.histogram.record_nanos(sample, now);
     }
 
     /// Takes a lower bound: what a failed or cancelled request waited in vain. It can raise the average, never lower
@@ -28,6 +35,10 @@ impl LatencyMetric {
     /// The time-decayed average; `None` when it is unknown.
     pub fn average(&self, now: Timestamp) -> Option<Duration> {
         self.average.get(now)
+    }
+
+    pub(crate) fn average_nanos(&self, now: Timestamp) -> Option<u64> {
+        self.average.get_nanos(now)
     }
 
     /// The recent samples.
@@ -68,28 +79,29 @@ impl LatencyStats {
     }
 
     fn record_success(&self, result: &RequestResult, now: Timestamp) {
-        self.total.record(result.latency, now);
-        let Some(first) = result.time_to_first_token else { return };
-        self.time_to_first_token.record(first, now);
-        if let Some(per_token) = time_per_output_token(result.latency, first, result.tokens.completion) {
-            self.time_per_output_token.record(per_token, now);
+        let total = nanos_of(result.latency);
+        self.total.record_nanos(total, now);
+        let Some(first) = result.time_to_first_token.map(nanos_of) else { return };
+        self.time_to_first_token.record_nanos(first, now);
+        if let Some(per_token) = nanos_per_output_token(total, first, result.tokens.completion) {
+            self.time_per_output_token.record_nanos(per_token, now);
         }
     }
 
     /// What a request with an answer of `completion` tokens should take: the average time to first token plus the
     /// average time for each token after it; without parts, the average total. `None` when nothing is known.
+    #[inline]
     pub fn expected(&self, completion: Tokens, now: Timestamp) -> Option<Duration> {
-        let Some(first) = self.time_to_first_token.average(now) else { return self.total.average(now) };
-        let per_token = self.time_per_output_token.average(now).unwrap_or_default();
-        let rest = u32::try_from(completion.0.saturating_sub(1)).unwrap_or(u32::MAX);
-        Some(first.saturating_add(per_token.saturating_mul(rest)))
+        let Some(first) = self.time_to_first_token.average_nanos(now) else { return self.total.average(now) };
+        let per_token = self.time_per_output_token.average_nanos(now).unwrap_or_default();
+        let rest = per_token.saturating_mul(completion.0.saturating_sub(1));
+        Some(Duration::from_nanos(first.saturating_add(rest)))
     }
 }
 
 /// The time between tokens of an answer; unknown for answers of fewer than two tokens.
-fn time_per_output_token(total: Duration, first: Duration, completion: Tokens) -> Option<Duration> {
-    let gaps = u32::try_from(completion.0.checked_sub(1)?).unwrap_or(u32::MAX);
-    total.saturating_sub(first).checked_div(gaps)
+fn nanos_per_output_token(total: u64, first: u64, completion: Tokens) -> Option<u64> {
+    total.saturating_sub(first).checked_div(completion.0.checked_sub(1)?)
 }
 
 #[cfg(test)]

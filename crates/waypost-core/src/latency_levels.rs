@@ -2,10 +2,10 @@
 
 use core::time::Duration;
 
+use crate::CandidateIndex;
 use crate::buckets::{self, BUCKETS};
-use crate::candidate_mask::WORDS;
 use crate::sync::{AtomicU8, AtomicU64, Ordering};
-use crate::{CandidateIndex, CandidateMask};
+use crate::time::nanos_of;
 
 /// Histogram buckets per level: two, so that there are eight levels per power of two.
 const BUCKETS_PER_LEVEL: usize = 2;
@@ -37,8 +37,9 @@ impl LatencyLevels {
     }
 
     /// Publishes a candidate's latency; `None` is unknown.
-    pub(crate) fn publish(&self, index: CandidateIndex, latency: Option<Duration>) {
-        let new = latency.map_or(0, level_of);
+    #[inline]
+    pub(crate) fn publish(&self, index: CandidateIndex, nanos: Option<u64>) {
+        let new = nanos.map_or(0, level_of);
         let cell = &self.levels[index.get()];
         if cell.load(Ordering::Relaxed) == new {
             return;
@@ -50,22 +51,19 @@ impl LatencyLevels {
         }
     }
 
-    /// The candidates known to be slower than `limit`, to within 9 %: those whose level is above the limit's.
-    pub(crate) fn slower_than(&self, limit: Duration) -> CandidateMask {
-        let first = usize::from(level_of(limit)) * self.words;
-        let mut bits = [0; WORDS];
-        if let Some(row) = self.rows.get(first..first + self.words) {
-            for (word, cell) in bits.iter_mut().zip(row) {
-                *word = cell.load(Ordering::Relaxed);
-            }
-        }
-        CandidateMask::from_words(bits)
+    /// The words of the candidates known to be slower than `limit`, to within 9 %: those whose level is above the
+    /// limit's. Empty when nobody can be.
+    #[inline]
+    pub(crate) fn slower_than(&self, limit: Duration) -> &[AtomicU64] {
+        let first = usize::from(level_of(nanos_of(limit))) * self.words;
+        self.rows.get(first..first + self.words).unwrap_or_default()
     }
 }
 
 /// 1 to [`LEVELS`].
-fn level_of(latency: Duration) -> u8 {
-    (buckets::bucket_of(latency) / BUCKETS_PER_LEVEL) as u8 + 1
+#[inline]
+fn level_of(nanos: u64) -> u8 {
+    (buckets::bucket_of_nanos(nanos) / BUCKETS_PER_LEVEL) as u8 + 1
 }
 
 #[cfg(test)]
@@ -77,10 +75,14 @@ mod tests {
         Duration::from_millis(millis)
     }
 
+    fn nanos(millis: u64) -> u64 {
+        millis * 1_000_000
+    }
+
     #[test]
     fn levels_fit_their_byte() {
-        assert_eq!(usize::from(level_of(Duration::MAX)), LEVELS);
-        assert_eq!(level_of(Duration::ZERO), 1);
+        assert_eq!(usize::from(level_of(u64::MAX)), LEVELS);
+        assert_eq!(level_of(0), 1);
     }
 
     #[test]
@@ -91,13 +93,13 @@ mod tests {
                 let levels = &levels;
                 scope.spawn(move || {
                     for i in 0..5_000 {
-                        levels.publish(CandidateIndex(0), Some(millis(1 + (i * 7 + thread * 13) % 900)));
+                        levels.publish(CandidateIndex(0), Some(nanos(1 + (i * 7 + thread * 13) % 900)));
                     }
                 });
             }
         });
         levels.publish(CandidateIndex(0), None);
-        assert_eq!(levels.slower_than(Duration::ZERO), CandidateMask::EMPTY, "every flip was undone");
+        assert_eq!(levels.slower_than(Duration::ZERO)[0].load(Ordering::Relaxed), 0, "every flip was undone");
     }
 
     proptest! {
@@ -108,12 +110,12 @@ mod tests {
         ) {
             let levels = LatencyLevels::new(latencies.len(), latencies.len().div_ceil(64));
             for (i, latency) in latencies.iter().enumerate() {
-                levels.publish(CandidateIndex(i as u16), Some(millis(77)));
-                levels.publish(CandidateIndex(i as u16), latency.map(millis));
+                levels.publish(CandidateIndex(i as u16), Some(nanos(77)));
+                levels.publish(CandidateIndex(i as u16), latency.map(nanos));
             }
             let slow = levels.slower_than(millis(limit));
             for (i, latency) in latencies.iter().enumerate() {
-                let is_slow = slow.has(CandidateIndex(i as u16));
+                let is_slow = slow.get(i / 64).is_some_and(|word| word.load(Ordering::Relaxed) & (1 << (i % 64)) != 0);
                 match latency {
                     Some(latency) if *latency as f64 > limit as f64 * 1.13 => prop_assert!(is_slow, "{latency} {limit}"),
                     Some(latency) if *latency > limit => {}

@@ -109,6 +109,7 @@ impl LiveSlot {
     }
 
     /// Counts a finished request and learns from it. Does not touch what is in flight.
+    #[inline]
     pub fn record(&self, result: &RequestResult, now: Timestamp) {
         let counter = match result.outcome {
             Outcome::Success => &self.outcomes.succeeded,
@@ -123,6 +124,7 @@ impl LiveSlot {
     }
 
     /// Adds to what is in flight, or leaves no trace when [`MAX_IN_FLIGHT`] is reached.
+    #[inline]
     fn acquire(&self, units: u64) -> bool {
         // INVARIANT: every addition is undone by exactly one subtraction of the same units, so the word never wraps.
         // Relaxed: the word guards no other memory; its modification order alone makes the count exact.
@@ -134,6 +136,7 @@ impl LiveSlot {
         admitted
     }
 
+    #[inline]
     fn release(&self, units: u64) {
         self.in_flight.0.fetch_sub(units, Ordering::Relaxed);
     }

@@ -1,18 +1,25 @@
 //! The candidates of one model, with everything about them that can be known beforehand.
 
 use core::ops::Index;
-use core::time::Duration;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::id::hash_text;
+
 use crate::latency_levels::LatencyLevels;
+use crate::name_table::NameTable;
 use crate::sync::{AtomicU64, Ordering};
 use crate::{
-    CandidateError, CandidateIndex, CandidateMask, CandidateSet, Capability, ModelName, Pricing,
-    ProviderCandidate, ProviderId, Region, Tag, Timestamp, Tokens, WeightError, Zone,
+    CandidateError, CandidateIndex, CandidateMask, CandidateSet, Capability, ModelName, NanoUsd, Pricing,
+    ProviderCandidate, ProviderId, Region, Tag, Timestamp, TokenUsage, Tokens, WeightError, Zone,
 };
 
 /// The most candidates of one pool.
 pub const MAX_CANDIDATES: usize = 1_024;
+
+/// Decisions per refresh of one published latency: a thousand candidates at a hundred decisions a second are through in
+/// 80 s, well within the five minutes after which an average is stale.
+const REFRESH_EVERY: u64 = 8;
 
 /// The ordered, immutable list of the candidates of one model, with a mask for every property that a stage filters by.
 ///
@@ -32,6 +39,7 @@ pub struct Pool {
     model: ModelName,
     candidates: Box<[Arc<ProviderCandidate>]>,
     available: CandidateMask,
+    drained: usize,
     capable: [CandidateMask; Capability::ALL.len()],
     providers: Named<ProviderId>,
     regions: Named<Region>,
@@ -40,10 +48,13 @@ pub struct Pool {
     context_windows: Thresholds,
     output_limits: Thresholds,
     price_classes: Box<[PriceClass]>,
+    /// Prices that no candidate exceeds; `None` when some price is unknown.
+    dearest: Option<Pricing>,
     first_token: LatencyLevels,
     per_token: LatencyLevels,
     /// The next candidate whose published latency is read again.
     refresh_cursor: AtomicU64,
+    words: usize,
 }
 
 /// Why candidates cannot be a pool.
@@ -77,11 +88,7 @@ pub struct PriceClass {
 }
 
 /// A mask per name.
-#[derive(Debug)]
-struct Named<N> {
-    /// Sorted by hash.
-    masks: Box<[(u64, N, CandidateMask)]>,
-}
+type Named<N> = NameTable<N, CandidateMask>;
 
 /// A mask per least value, for limits that grow.
 #[derive(Debug)]
@@ -137,21 +144,24 @@ impl Pool {
         let words = CandidateMask::words_for(candidates.len());
         Self {
             available: matching(&ProviderCandidate::is_available),
+            drained: candidates.iter().filter(|candidate| !candidate.is_available()).count(),
             capable: Capability::ALL.map(|capability| {
                 matching(&|candidate| candidate.capabilities().features.contains_all(capability.into()))
             }),
-            providers: Named::new(indexed(&candidates).map(|(index, c)| (c.provider(), index))),
-            regions: Named::new(indexed(&candidates).filter_map(|(index, c)| Some((c.region()?, index)))),
-            zones: Named::new(indexed(&candidates).filter_map(|(index, c)| Some((c.zone()?, index)))),
-            tags: Named::new(
+            providers: named(indexed(&candidates).map(|(index, c)| (c.provider(), index))),
+            regions: named(indexed(&candidates).filter_map(|(index, c)| Some((c.region()?, index)))),
+            zones: named(indexed(&candidates).filter_map(|(index, c)| Some((c.zone()?, index)))),
+            tags: named(
                 indexed(&candidates).flat_map(|(index, c)| c.tags().iter().map(move |tag| (tag, index))),
             ),
             context_windows: Thresholds::new(&candidates, |c| c.capabilities().context_window),
             output_limits: Thresholds::new(&candidates, |c| c.capabilities().max_output_tokens),
+            dearest: dearest(&candidates),
             price_classes: price_classes(&candidates),
             first_token: LatencyLevels::new(candidates.len(), words),
             per_token: LatencyLevels::new(candidates.len(), words),
             refresh_cursor: AtomicU64::new(0),
+            words,
             model,
             candidates,
         }
@@ -172,12 +182,19 @@ impl Pool {
         self.candidates.is_empty()
     }
 
+    /// How many candidates take no requests.
+    #[inline]
+    pub const fn drained(&self) -> usize {
+        self.drained
+    }
+
     /// The candidates in order.
     pub fn candidates(&self) -> &[Arc<ProviderCandidate>] {
         &self.candidates
     }
 
     /// The set of all candidates that take requests: what a decision starts from.
+    #[inline]
     pub const fn all(&self) -> CandidateSet<'_> {
         CandidateSet::new(self, self.available)
     }
@@ -195,41 +212,49 @@ impl Pool {
     }
 
     /// The candidates that take requests: not drained, not set unavailable.
+    #[inline]
     pub const fn available(&self) -> &CandidateMask {
         &self.available
     }
 
     /// The candidates that offer a capability.
+    #[inline]
     pub const fn capable(&self, capability: Capability) -> &CandidateMask {
         &self.capable[capability as usize]
     }
 
     /// The candidates of a provider.
+    #[inline]
     pub fn of_provider(&self, provider: &ProviderId) -> &CandidateMask {
-        self.providers.get(provider, provider.hash_value())
+        self.providers.get(provider.hash_value(), provider).unwrap_or(&CandidateMask::EMPTY)
     }
 
     /// The candidates in a region.
+    #[inline]
     pub fn in_region(&self, region: &Region) -> &CandidateMask {
-        self.regions.get(region, region.hash_value())
+        self.regions.get(region.hash_value(), region).unwrap_or(&CandidateMask::EMPTY)
     }
 
     /// The candidates in a zone.
+    #[inline]
     pub fn in_zone(&self, zone: &Zone) -> &CandidateMask {
-        self.zones.get(zone, zone.hash_value())
+        self.zones.get(zone.hash_value(), zone).unwrap_or(&CandidateMask::EMPTY)
     }
 
     /// The candidates with a tag.
+    #[inline]
     pub fn tagged(&self, tag: &Tag) -> &CandidateMask {
-        self.tags.get(tag, tag.hash_value())
+        self.tags.get(tag.hash_value(), tag).unwrap_or(&CandidateMask::EMPTY)
     }
 
     /// The candidates whose context window holds `needed` tokens.
+    #[inline]
     pub fn context_window_at_least(&self, needed: Tokens) -> &CandidateMask {
         self.context_windows.at_least(needed)
     }
 
     /// The candidates that may answer with `needed` tokens.
+    #[inline]
     pub fn max_output_at_least(&self, needed: Tokens) -> &CandidateMask {
         self.output_limits.at_least(needed)
     }
@@ -239,33 +264,44 @@ impl Pool {
         &self.price_classes
     }
 
-    /// The candidates whose average time to first token is above `limit`, to within 9 %. A candidate of which nothing
-    /// is known is not among them. Reads one row of bits, however many candidates there are.
-    pub fn slower_to_first_token_than(&self, limit: Duration) -> CandidateMask {
-        self.first_token.slower_than(limit)
+    /// Who is slow to the first token.
+    #[inline]
+    pub(crate) const fn first_token_levels(&self) -> &LatencyLevels {
+        &self.first_token
     }
 
-    /// The candidates whose average time per output token is above `limit`, to within 9 %. A candidate of which
-    /// nothing is known is not among them.
-    pub fn slower_per_token_than(&self, limit: Duration) -> CandidateMask {
-        self.per_token.slower_than(limit)
+    /// Who is slow from token to token.
+    #[inline]
+    pub(crate) const fn per_token_levels(&self) -> &LatencyLevels {
+        &self.per_token
     }
 
-    /// Publishes a candidate's averages to the two questions above; call it when one of its requests finished.
+    /// Whether a usage costs at most `limit` at every candidate: prices that no candidate exceeds are within it. `false`
+    /// may also mean that it cannot be told without looking at each class.
+    #[inline]
+    pub fn costs_at_most(&self, usage: TokenUsage, limit: NanoUsd) -> bool {
+        self.dearest.as_ref().is_some_and(|dearest| dearest.cost(usage) <= limit)
+    }
+
+    /// Publishes a candidate's averages for [`CandidateSet::drop_slower_to_first_token_than`] and its kin; call it when one of its requests finished.
+    #[inline]
     pub fn publish_latency(&self, index: CandidateIndex, now: Timestamp) {
         let latency = self[index].live().latency();
-        self.first_token.publish(index, latency.time_to_first_token.average(now));
-        self.per_token.publish(index, latency.time_per_output_token.average(now));
+        self.first_token.publish(index, latency.time_to_first_token.average_nanos(now));
+        self.per_token.publish(index, latency.time_per_output_token.average_nanos(now));
     }
 
-    /// Publishes the averages of the next candidate in turn. A decision that asks who is slow calls it once, so a
-    /// candidate that gets no requests because it was slow is forgotten as slow when its average is.
+    /// At every eighth call publishes the averages of the next candidate in turn. A decision that asks who is slow calls
+    /// it once, so a candidate that gets no requests because it was slow is forgotten as slow when its average is.
+    #[inline]
     pub fn refresh_next_latency(&self, now: Timestamp) {
         // A lost increment under contention refreshes one candidate twice: harmless.
-        let turn = self.refresh_cursor.load(Ordering::Relaxed);
-        self.refresh_cursor.store(turn.wrapping_add(1), Ordering::Relaxed);
-        if let Some(index) = turn.checked_rem(self.len() as u64) {
-            self.publish_latency(CandidateIndex(index as u16), now);
+        let call = self.refresh_cursor.load(Ordering::Relaxed);
+        self.refresh_cursor.store(call.wrapping_add(1), Ordering::Relaxed);
+        if call.is_multiple_of(REFRESH_EVERY) {
+            if let Some(index) = (call / REFRESH_EVERY).checked_rem(self.len() as u64) {
+                self.publish_latency(CandidateIndex(index as u16), now);
+            }
         }
     }
 
@@ -274,8 +310,9 @@ impl Pool {
         (0..self.len()).for_each(|index| self.publish_latency(CandidateIndex(index as u16), now));
     }
 
+    #[inline]
     pub(crate) const fn words(&self) -> usize {
-        CandidateMask::words_for(self.candidates.len())
+        self.words
     }
 }
 
@@ -290,32 +327,15 @@ impl Index<CandidateIndex> for Pool {
     }
 }
 
-impl<N: Clone + PartialEq + AsRef<str>> Named<N> {
-    fn new<'a>(entries: impl Iterator<Item = (&'a N, CandidateIndex)>) -> Self
-    where
-        N: 'a,
-    {
-        let mut masks: Vec<(u64, N, CandidateMask)> = Vec::new();
-        for (name, index) in entries {
-            match masks.iter_mut().find(|(_, known, _)| known == name) {
-                Some((_, _, mask)) => mask.insert(index.get()),
-                None => masks.push((
-                    crate::id::hash_text(name.as_ref()),
-                    name.clone(),
-                    [index].into_iter().collect(),
-                )),
-            }
-        }
-        masks.sort_by_key(|&(hash, ..)| hash);
-        Self { masks: masks.into_boxed_slice() }
+/// A mask per distinct name of `entries`.
+fn named<'a, N: Clone + Ord + AsRef<str> + 'a>(
+    entries: impl Iterator<Item = (&'a N, CandidateIndex)>,
+) -> Named<N> {
+    let mut masks: BTreeMap<&N, CandidateMask> = BTreeMap::new();
+    for (name, index) in entries {
+        masks.entry(name).or_insert(CandidateMask::EMPTY).insert(index.get());
     }
-
-    fn get(&self, name: &N, hash: u64) -> &CandidateMask {
-        let first = self.masks.partition_point(|&(other, ..)| other < hash);
-        let found =
-            self.masks[first..].iter().take_while(|&&(other, ..)| other == hash).find(|(_, n, _)| n == name);
-        found.map_or(&CandidateMask::EMPTY, |(_, _, mask)| mask)
-    }
+    NameTable::new(masks.into_iter().map(|(name, mask)| (hash_text(name.as_ref()), name.clone(), mask)))
 }
 
 impl Thresholds {
@@ -348,6 +368,12 @@ fn price_classes(candidates: &[Arc<ProviderCandidate>]) -> Box<[PriceClass]> {
     classes.into_boxed_slice()
 }
 
+fn dearest(candidates: &[Arc<ProviderCandidate>]) -> Option<Pricing> {
+    let mut prices = candidates.iter().map(|candidate| candidate.pricing().copied());
+    let first = prices.next()??;
+    prices.try_fold(first, |dearest, price| Some(dearest.at_least(&price?)))
+}
+
 fn indexed(
     candidates: &[Arc<ProviderCandidate>],
 ) -> impl Iterator<Item = (CandidateIndex, &ProviderCandidate)> {
@@ -358,6 +384,7 @@ fn indexed(
 mod tests {
     use super::*;
     use crate::RequestResult;
+    use core::time::Duration;
     use proptest::prelude::*;
 
     fn pool_of(candidates: Vec<ProviderCandidate>) -> Pool {
@@ -394,10 +421,10 @@ mod tests {
         pool[slow].live().record(&result, Timestamp::ORIGIN);
         pool.publish_latency(slow, Timestamp::ORIGIN);
         let limit = Duration::from_secs(1);
-        assert!(pool.slower_to_first_token_than(limit).has(slow));
+        assert_eq!(pool.all().drop_slower_to_first_token_than(limit), 1);
         let later = Timestamp::ORIGIN + crate::Ewma::STALE_AFTER + Duration::from_secs(1);
-        (0..pool.len()).for_each(|_| pool.refresh_next_latency(later));
-        assert!(!pool.slower_to_first_token_than(limit).has(slow));
+        (0..8 * pool.len()).for_each(|_| pool.refresh_next_latency(later));
+        assert_eq!(pool.all().drop_slower_to_first_token_than(limit), 0);
     }
 
     proptest! {

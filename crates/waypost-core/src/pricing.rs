@@ -89,10 +89,30 @@ impl Pricing {
     }
 
     /// What a usage costs, rounded up to the next nano-dollar. Saturates at [`NanoUsd::MAX`].
+    #[inline]
     pub fn cost(&self, usage: TokenUsage) -> NanoUsd {
         self.rates_for(usage.prompt).cost(usage)
     }
 
+    /// Prices that are nowhere below either's: a usage costs at least as much.
+    pub(crate) fn at_least(&self, other: &Self) -> Self {
+        let all = [
+            Some(self.rates),
+            Some(other.rates),
+            self.long_context.map(|s| s.rates),
+            other.long_context.map(|s| s.rates),
+        ];
+        let all = || all.iter().flatten();
+        let cached = |rates: &Rates| rates.cached_input.unwrap_or(rates.input);
+        let rates = Rates {
+            input: all().map(|rates| rates.input).max().unwrap_or_default(),
+            output: all().map(|rates| rates.output).max().unwrap_or_default(),
+            cached_input: all().map(cached).max(),
+        };
+        Self { rates, long_context: None }
+    }
+
+    #[inline]
     fn rates_for(&self, prompt: Tokens) -> &Rates {
         match &self.long_context {
             Some(step) if prompt > step.above => &step.rates,
@@ -155,6 +175,21 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_bound_of_two_prices_is_below_neither(
+            prices in prop::array::uniform8(0..1_000_000_u64), steps in prop::array::uniform2(0..10_000_u64),
+            prompt in 0..20_000_u64, cached in 0..20_000_u64, completion in 0..20_000_u64,
+        ) {
+            let pricing = |p: &[u64], step| {
+                let pricing = Pricing::per_million(NanoUsd(p[0]), NanoUsd(p[1])).unwrap();
+                let pricing = pricing.cached_input(NanoUsd(p[2])).unwrap();
+                pricing.long_context(Tokens(step), NanoUsd(p[3]), NanoUsd(p[0]), None).unwrap()
+            };
+            let (a, b) = (pricing(&prices[..4], steps[0]), pricing(&prices[4..], steps[1]));
+            let usage = TokenUsage { prompt: Tokens(prompt), cached: Tokens(cached), completion: Tokens(completion) };
+            prop_assert!(a.at_least(&b).cost(usage) >= a.cost(usage).max(b.cost(usage)));
+        }
+
         /// The oracle is the definition in 128-bit arithmetic.
         #[test]
         fn cost_is_the_exact_sum_rounded_up(

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hashbrown::HashTable;
-
+use crate::name_table::NameTable;
 use crate::{
     BloomFilter, CandidateId, CandidateIndex, CandidateMask, ModelName, Pool, ProviderId, RoutingTable,
     TenantId, TenantRoutingConfig, Timestamp,
@@ -30,10 +29,10 @@ pub struct RoutingSnapshot {
     generation: u64,
     pools: Box<[Arc<Pool>]>,
     names: Names,
-    tenants: HashTable<Tenant>,
+    tenants: NameTable<TenantId, Tenant>,
     /// Per pool, per distinct allow-list: who is allowed.
     allowed: Box<[Box<[CandidateMask]>]>,
-    places: HashTable<Place>,
+    places: NameTable<CandidateId, (PoolIndex, CandidateIndex)>,
 }
 
 /// A pool's place in a [`RoutingSnapshot`]. Meaningful only with the snapshot that it came from.
@@ -42,6 +41,7 @@ pub struct PoolIndex(u32);
 
 impl PoolIndex {
     /// The place, from zero.
+    #[inline]
     pub const fn get(self) -> usize {
         self.0 as usize
     }
@@ -50,7 +50,6 @@ impl PoolIndex {
 /// A tenant with rules, as decisions read it.
 #[derive(Debug)]
 pub struct Tenant {
-    id: TenantId,
     config: TenantRoutingConfig,
     /// Which of the distinct allow-lists is its.
     allow_list: Option<usize>,
@@ -67,15 +66,7 @@ impl Tenant {
 #[derive(Debug)]
 struct Names {
     filter: BloomFilter,
-    table: HashTable<(ModelName, PoolIndex)>,
-}
-
-/// Where a candidate is.
-#[derive(Debug)]
-struct Place {
-    id: CandidateId,
-    pool: PoolIndex,
-    index: CandidateIndex,
+    table: NameTable<ModelName, PoolIndex>,
 }
 
 impl RoutingSnapshot {
@@ -118,6 +109,7 @@ impl RoutingSnapshot {
     }
 
     /// The pool that a model or an alias leads to. An unknown name costs a few nanoseconds: a [`BloomFilter`] answers.
+    #[inline]
     pub fn resolve(&self, model: &ModelName) -> Option<PoolIndex> {
         self.names.get(model)
     }
@@ -127,6 +119,7 @@ impl RoutingSnapshot {
     /// # Panics
     ///
     /// When the index came from a snapshot with more pools.
+    #[inline]
     pub fn pool(&self, index: PoolIndex) -> &Arc<Pool> {
         &self.pools[index.get()]
     }
@@ -137,18 +130,20 @@ impl RoutingSnapshot {
     }
 
     /// The rules of a tenant; `None` when it has none.
+    #[inline]
     pub fn tenant(&self, id: &TenantId) -> Option<&Tenant> {
-        self.tenants.find(id.hash_value(), |tenant| tenant.id == *id)
+        self.tenants.get(id.hash_value(), id)
     }
 
     /// The candidates of a pool that a tenant may use; `None` when it may use all.
+    #[inline]
     pub fn allowed(&self, pool: PoolIndex, tenant: &Tenant) -> Option<&CandidateMask> {
         tenant.allow_list.map(|list| &self.allowed[pool.get()][list])
     }
 
     /// Where a candidate is; the first pool when it serves several models.
     pub fn find(&self, id: &CandidateId) -> Option<(PoolIndex, CandidateIndex)> {
-        self.places.find(place_hash(id), |place| place.id == *id).map(|place| (place.pool, place.index))
+        self.places.get(place_hash(id), id).copied()
     }
 
     fn unchanged_pool(
@@ -171,43 +166,35 @@ impl Names {
             PoolIndex(index.expect("there is a pool per model") as u32)
         };
         let models = table.models().map(|(model, _)| (model, model));
-        let entries: Vec<_> = models.chain(table.aliases()).collect();
-        let mut names = Self {
-            filter: BloomFilter::with_capacity(entries.len()),
-            table: HashTable::with_capacity(entries.len()),
-        };
-        for (name, model) in entries {
-            names.filter.insert(name.hash_value());
-            let entry = (name.clone(), index_of(model));
-            names.table.insert_unique(name.hash_value(), entry, |(name, _)| name.hash_value());
-        }
-        names
+        let names: Vec<_> = models.chain(table.aliases()).collect();
+        let mut filter = BloomFilter::with_capacity(names.len());
+        names.iter().for_each(|(name, _)| filter.insert(name.hash_value()));
+        let entry =
+            |(name, model): (&ModelName, &ModelName)| (name.hash_value(), name.clone(), index_of(model));
+        Self { filter, table: NameTable::new(names.into_iter().map(entry)) }
     }
 
+    #[inline]
     fn get(&self, name: &ModelName) -> Option<PoolIndex> {
         let hash = name.hash_value();
-        if !self.filter.may_contain(hash) {
-            return None;
-        }
-        self.table.find(hash, |(known, _)| known == name).map(|&(_, pool)| pool)
+        self.filter.may_contain(hash).then(|| self.table.get(hash, name).copied()).flatten()
     }
 }
 
 /// The tenants, and their distinct allow-lists.
-fn compile_tenants(table: &RoutingTable) -> (HashTable<Tenant>, Vec<Vec<ProviderId>>) {
+fn compile_tenants(table: &RoutingTable) -> (NameTable<TenantId, Tenant>, Vec<Vec<ProviderId>>) {
     let mut lists: BTreeMap<Vec<ProviderId>, usize> = BTreeMap::new();
-    let mut tenants = HashTable::new();
-    for (id, config) in table.tenants() {
-        let allow_list = config.allowed_providers.as_ref().map(|allowed| {
-            let mut list = allowed.clone();
-            list.sort_unstable();
-            list.dedup();
-            let next = lists.len();
-            *lists.entry(list).or_insert(next)
-        });
-        let tenant = Tenant { id: id.clone(), config: config.clone(), allow_list };
-        tenants.insert_unique(id.hash_value(), tenant, |tenant: &Tenant| tenant.id.hash_value());
-    }
+    let mut position_of = |allowed: &Vec<ProviderId>| {
+        let mut list = allowed.clone();
+        list.sort_unstable();
+        list.dedup();
+        let next = lists.len();
+        *lists.entry(list).or_insert(next)
+    };
+    let tenants = NameTable::new(table.tenants().map(|(id, config)| {
+        let allow_list = config.allowed_providers.as_ref().map(&mut position_of);
+        (id.hash_value(), id.clone(), Tenant { config: config.clone(), allow_list })
+    }));
     let mut ordered: Vec<_> = lists.into_iter().collect();
     ordered.sort_unstable_by_key(|&(_, position)| position);
     (tenants, ordered.into_iter().map(|(list, _)| list).collect())
@@ -220,22 +207,15 @@ fn allowed(pool: &Pool, list: &[ProviderId]) -> CandidateMask {
     })
 }
 
-fn compile_places(pools: &[Arc<Pool>]) -> HashTable<Place> {
-    let mut places = HashTable::new();
+fn compile_places(pools: &[Arc<Pool>]) -> NameTable<CandidateId, (PoolIndex, CandidateIndex)> {
+    let mut places = BTreeMap::new();
     for (pool_index, pool) in pools.iter().enumerate() {
         for (index, candidate) in pool.candidates().iter().enumerate() {
-            let id = candidate.id();
-            if places.find(place_hash(id), |place: &Place| place.id == *id).is_none() {
-                let place = Place {
-                    id: id.clone(),
-                    pool: PoolIndex(pool_index as u32),
-                    index: CandidateIndex(index as u16),
-                };
-                places.insert_unique(place_hash(id), place, |place| place_hash(&place.id));
-            }
+            let place = (PoolIndex(pool_index as u32), CandidateIndex(index as u16));
+            places.entry(candidate.id()).or_insert(place);
         }
     }
-    places
+    NameTable::new(places.into_iter().map(|(id, place)| (place_hash(id), id.clone(), place)))
 }
 
 fn place_hash(id: &CandidateId) -> u64 {
@@ -285,10 +265,7 @@ mod tests {
         assert_eq!(new.generation(), 2);
         assert_eq!(pool[a].weight(), Weight::MAX);
         assert_eq!(pool[a].live().outcomes().succeeded, 1);
-        assert!(
-            pool.slower_to_first_token_than(Duration::from_secs(1)).has(a),
-            "published again in the new pool"
-        );
+        assert_eq!(pool.all().drop_slower_to_first_token_than(Duration::from_secs(1)), 1, "published again");
         assert!(pool.index_of("b").is_none() && pool.index_of("c").is_some());
     }
 

@@ -1,23 +1,13 @@
 //! A histogram that threads record into without meeting.
 
-use core::cell::Cell;
 use core::fmt;
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 
 use crossbeam_utils::CachePadded;
 
 use crate::buckets::{self, BUCKETS};
-
-/// Shards of one histogram. Threads are dealt to shards in turn, so up to this many record without sharing a line.
-const SHARDS: usize = 8;
-
-/// The next thread's shard.
-static NEXT_SHARD: AtomicUsize = AtomicUsize::new(0);
-
-std::thread_local! {
-    static SHARD: Cell<usize> = const { Cell::new(usize::MAX) };
-}
+use crate::thread_shard::{SHARDS, shard};
 
 /// A histogram of durations since its creation, sharded by thread.
 ///
@@ -96,16 +86,6 @@ impl fmt::Debug for HistogramSnapshot {
             .field("p99", &self.quantile(0.99))
             .finish()
     }
-}
-
-/// The calling thread's shard, dealt at its first record.
-fn shard() -> usize {
-    SHARD.with(|shard| {
-        if shard.get() == usize::MAX {
-            shard.set(NEXT_SHARD.fetch_add(1, Ordering::Relaxed) % SHARDS);
-        }
-        shard.get()
-    })
 }
 
 #[cfg(test)]

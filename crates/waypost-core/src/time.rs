@@ -50,9 +50,14 @@ impl Add<Duration> for Timestamp {
     type Output = Self;
 
     fn add(self, duration: Duration) -> Self {
-        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        Self(self.0.saturating_add(nanos))
+        Self(self.0.saturating_add(nanos_of(duration)))
     }
+}
+
+/// A duration in nanoseconds; 584 years at the most.
+#[inline]
+pub(crate) fn nanos_of(duration: Duration) -> u64 {
+    duration.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(duration.subsec_nanos()))
 }
 
 /// Tells the time. Decisions use only what a clock says, so a [`ManualClock`] makes them repeatable.

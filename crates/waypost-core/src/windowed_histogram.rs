@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use crate::Timestamp;
 use crate::buckets::{self, BUCKETS};
 use crate::sync::{AtomicU64, Ordering};
+use crate::time::nanos_of;
 
 /// Epochs in the ring: the current one and three before it are read.
 const EPOCHS: usize = 4;
@@ -42,8 +43,13 @@ pub struct WindowedHistogram {
 impl WindowedHistogram {
     /// Counts a duration at `now`.
     pub fn record(&self, duration: Duration, now: Timestamp) {
+        self.record_nanos(nanos_of(duration), now);
+    }
+
+    #[inline]
+    pub(crate) fn record_nanos(&self, nanos: u64, now: Timestamp) {
         let epoch = epoch_of(now);
-        let cell = &self.cells()[epoch as usize % EPOCHS][buckets::bucket_of(duration)];
+        let cell = &self.cells()[epoch as usize % EPOCHS][buckets::bucket_of_nanos(nanos)];
         let mut word = cell.load(Ordering::Relaxed);
         // Relaxed: a cell publishes nothing but itself.
         while let Err(seen) =

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use waypost_core::{
-    CandidateMask, CandidateSet, DecisionContext, NanoUsd, PoolIndex, ProviderId, RoutingSnapshot, Stage,
-    Tenant, Timestamp, Tokens,
+    CandidateMask, CandidateSet, DecisionContext, NanoUsd, PoolIndex, Pricing, RoutingSnapshot, Tenant,
+    Tokens,
 };
 
 /// What the constraints of one decision are taken from.
@@ -16,53 +16,55 @@ pub(crate) struct Constraints<'a> {
     pub(crate) tenant: Option<&'a Tenant>,
 }
 
+/// Each stage takes out what its constraint rules out, and says how many fell out; without a constraint, none.
 impl Constraints<'_> {
-    /// Takes out what the stage's constraint rules out; says how many fell out. Stages without a constraint of
-    /// request, context or tenant take nothing out.
-    pub(crate) fn apply(&self, stage: Stage, set: &mut CandidateSet<'_>) -> usize {
-        match stage {
-            Stage::Excluded => self.excluded(set),
-            Stage::Tenant => self.tenant(set),
-            Stage::Capability => self.capability(set),
-            Stage::ContextWindow => self.context_window(set),
-            Stage::Region => self.region(set),
-            Stage::Tag => self.tag(set),
-            Stage::Latency => self.latency(set),
-            Stage::Cost => self.cost(set),
-            _ => 0,
+    /// Whether the time for routing is over before it began.
+    pub(crate) fn is_too_late(&self) -> bool {
+        self.decision.context.is_deadline_exceeded(self.decision.now)
+    }
+
+    /// The longest a candidate may be expected to take: what the request says, or what the deadline leaves.
+    pub(crate) fn latency_limit(&self) -> Option<Duration> {
+        let remaining = self.decision.context.remaining_time(self.decision.now);
+        match (self.decision.request.max_latency, remaining) {
+            (Some(most), Some(remaining)) => Some(most.min(remaining)),
+            (most, remaining) => most.or(remaining),
         }
     }
 
-    fn excluded(&self, set: &mut CandidateSet<'_>) -> usize {
-        let drop = |set: &mut CandidateSet<'_>, provider: &ProviderId| {
-            set.drop_all(set.pool().of_provider(provider))
-        };
-        let DecisionContext { request, context, .. } = self.decision;
-        request
-            .excluded_providers
-            .iter()
-            .chain(&context.excluded_providers)
-            .map(|provider| drop(set, provider))
-            .sum()
+    /// A stage that has no constraint of its own, only filters that are plugged in.
+    pub(crate) const fn none(&self, _set: &mut CandidateSet<'_>) -> usize {
+        0
     }
 
-    fn tenant(&self, set: &mut CandidateSet<'_>) -> usize {
+    pub(crate) fn excluded(&self, set: &mut CandidateSet<'_>) -> usize {
+        let DecisionContext { request, context, .. } = self.decision;
+        let mut dropped = 0;
+        for providers in [&request.excluded_providers, &context.excluded_providers] {
+            for provider in providers {
+                dropped += set.drop_all(set.pool().of_provider(provider));
+            }
+        }
+        dropped
+    }
+
+    pub(crate) fn tenant(&self, set: &mut CandidateSet<'_>) -> usize {
         let allowed = self.tenant.and_then(|tenant| self.snapshot.allowed(self.pool, tenant));
         allowed.map_or(0, |allowed| set.keep(allowed))
     }
 
-    fn capability(&self, set: &mut CandidateSet<'_>) -> usize {
+    pub(crate) fn capability(&self, set: &mut CandidateSet<'_>) -> usize {
         let needed = self.decision.needed_capabilities();
         needed.iter().map(|capability| set.keep(set.pool().capable(capability))).sum()
     }
 
-    fn context_window(&self, set: &mut CandidateSet<'_>) -> usize {
+    pub(crate) fn context_window(&self, set: &mut CandidateSet<'_>) -> usize {
         let answer = self.decision.request.max_tokens.unwrap_or(Tokens(1));
         let fits = set.keep(set.pool().context_window_at_least(self.decision.usage.prompt + answer));
         fits + set.keep(set.pool().max_output_at_least(answer))
     }
 
-    fn region(&self, set: &mut CandidateSet<'_>) -> usize {
+    pub(crate) fn region(&self, set: &mut CandidateSet<'_>) -> usize {
         let pool = set.pool();
         match self.decision.context.allowed_regions.as_slice() {
             [] => 0,
@@ -75,14 +77,14 @@ impl Constraints<'_> {
         }
     }
 
-    fn tag(&self, set: &mut CandidateSet<'_>) -> usize {
+    pub(crate) fn tag(&self, set: &mut CandidateSet<'_>) -> usize {
         self.decision.context.required_tags.iter().map(|tag| set.keep(set.pool().tagged(tag))).sum()
     }
 
     /// Time to first token bounds every request; the whole answer bounds those that are not streamed.
-    fn latency(&self, set: &mut CandidateSet<'_>) -> usize {
-        let Some(limit) = latency_limit(self.decision) else { return 0 };
-        let late = set.drop_all(&set.pool().slower_to_first_token_than(limit));
+    pub(crate) fn latency(&self, set: &mut CandidateSet<'_>) -> usize {
+        let Some(limit) = self.latency_limit() else { return 0 };
+        let late = set.drop_slower_to_first_token_than(limit);
         if self.decision.request.stream { late } else { late + self.total_latency(set, limit) }
     }
 
@@ -99,33 +101,25 @@ impl Constraints<'_> {
     }
 
     /// A price class at a time: a request costs the same at all its members.
-    fn cost(&self, set: &mut CandidateSet<'_>) -> usize {
+    pub(crate) fn cost(&self, set: &mut CandidateSet<'_>) -> usize {
         let Some(limit) = self.cost_limit() else { return 0 };
-        let affordable = |pricing: &waypost_core::Pricing| pricing.cost(self.decision.usage) <= limit;
-        let pool = set.pool();
-        let too_dear =
-            pool.price_classes().iter().filter(|class| !class.pricing.as_ref().is_some_and(affordable));
-        too_dear.map(|class| set.drop_all(&class.members)).sum()
+        if set.pool().costs_at_most(self.decision.usage, limit) {
+            return 0;
+        }
+        let mut dropped = 0;
+        for class in set.pool().price_classes() {
+            let affordable = |pricing: &Pricing| pricing.cost(self.decision.usage) <= limit;
+            if set.intersects(&class.members) && !class.pricing.as_ref().is_some_and(affordable) {
+                dropped += set.drop_all(&class.members);
+            }
+        }
+        dropped
     }
 
     fn cost_limit(&self) -> Option<NanoUsd> {
         let DecisionContext { request, context, tenant, .. } = self.decision;
-        let limits = [
-            request.max_cost,
-            tenant.and_then(|tenant| tenant.cost_limit_per_request),
-            context.cost_budget.map(|budget| budget.limit()),
-        ];
-        limits.into_iter().flatten().min()
+        let tenant = tenant.and_then(|tenant| tenant.cost_limit_per_request);
+        let budget = context.cost_budget.map(|budget| budget.limit());
+        [request.max_cost, tenant, budget].into_iter().flatten().min()
     }
-}
-
-/// The longest a candidate may be expected to take: what the request says, or what the deadline leaves.
-pub(crate) fn latency_limit(decision: &DecisionContext<'_>) -> Option<Duration> {
-    let remaining = decision.context.remaining_time(decision.now);
-    decision.request.max_latency.into_iter().chain(remaining).min()
-}
-
-/// Whether the time for routing is over before it began.
-pub(crate) fn is_too_late(decision: &DecisionContext<'_>) -> bool {
-    decision.context.deadline.is_some_and(|deadline: Timestamp| decision.now >= deadline)
 }

@@ -25,8 +25,8 @@ pub struct RoutingDecision {
     pub candidates_left: usize,
     /// The version of the routing table.
     pub generation: u64,
-    /// How long the decision took.
-    pub selection_time: Duration,
+    /// How long the decision took; `None` when the caller handed in the time.
+    pub selection_time: Option<Duration>,
     pub(crate) dropped: Dropped,
 }
 

@@ -70,6 +70,8 @@ pub struct Choice {
 struct Reports(Vec<StageReport>);
 
 impl Observer for Reports {
+    const LOOKS: bool = true;
+
     fn stage(&mut self, stage: Stage, before: &CandidateSet<'_>, after: &CandidateSet<'_>) {
         let lost = before.iter().filter(|&index| !after.contains(index));
         let dropped = lost.map(|index| before.pool()[index].id().clone()).collect();

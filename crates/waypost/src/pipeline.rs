@@ -1,8 +1,8 @@
 //! The stages of a decision, in order: each narrows one set.
 
-use waypost_core::{CandidateFilter, CandidateSet, DecisionContext, Directives, RoutingError, Stage};
+use waypost_core::{CandidateFilter, CandidateSet, Directives, RoutingError, Stage};
 
-use crate::constraints::{self, Constraints};
+use crate::constraints::Constraints;
 use crate::preferences;
 
 /// How many candidates each stage took out.
@@ -17,6 +17,9 @@ impl Dropped {
 
 /// Sees each stage's effect. Routing looks at nothing; an explanation keeps the sets.
 pub(crate) trait Observer {
+    /// Whether it looks; if not, no set is kept for it.
+    const LOOKS: bool;
+
     fn stage(&mut self, stage: Stage, before: &CandidateSet<'_>, after: &CandidateSet<'_>);
 }
 
@@ -24,6 +27,8 @@ pub(crate) trait Observer {
 pub(crate) struct Nobody;
 
 impl Observer for Nobody {
+    const LOOKS: bool = false;
+
     fn stage(&mut self, _: Stage, _: &CandidateSet<'_>, _: &CandidateSet<'_>) {}
 }
 
@@ -39,63 +44,87 @@ impl<'a> Pipeline<'a> {
     /// # Errors
     ///
     /// The error of the stage that took out the last candidate, or of the filter that rejected the request.
-    pub(crate) fn run(
+    pub(crate) fn run<O: Observer>(
         &self,
         set: &mut CandidateSet<'a>,
         directives: &mut Directives,
-        observer: &mut impl Observer,
+        observer: &mut O,
     ) -> Result<Dropped, RoutingError> {
-        let mut dropped = Dropped::default();
-        let drained = set.pool().len() - set.len();
-        dropped.0[Stage::Drained as usize] = drained as u16;
         if set.is_empty() {
             return Err(RoutingError::NoProvidersAvailable { model: set.pool().model().clone() });
         }
-        if constraints::is_too_late(self.constraints.decision) {
+        if self.constraints.is_too_late() {
             return Err(RoutingError::Timeout);
         }
-        let mut filters = self.filters;
-        for stage in Stage::ALL {
-            let before = *set;
-            let mut lost = self.stage(stage, set);
-            while let Some((filter, rest)) =
-                filters.split_first().filter(|(filter, _)| filter.stage() == stage)
-            {
-                lost += self.plugged(&**filter, set, directives)?;
-                filters = rest;
-            }
-            dropped.0[stage as usize] += lost as u16;
-            observer.stage(stage, &before, set);
-            if lost > 0 && set.is_empty() {
-                return Err(emptied(stage, directives));
+        let mut dropped = Dropped::default();
+        dropped.0[Stage::Drained as usize] = set.pool().drained() as u16;
+        let mut run = Run { pipeline: self, set, directives, observer, dropped, filters: self.filters };
+        // One line per stage, in the order of `Stage::ALL`: a loop over stages costs a mispredicted jump for each.
+        run.stage(Stage::Excluded, Constraints::excluded)?;
+        run.stage(Stage::Tenant, Constraints::tenant)?;
+        run.stage(Stage::Capability, Constraints::capability)?;
+        run.stage(Stage::ContextWindow, Constraints::context_window)?;
+        run.stage(Stage::Region, Constraints::region)?;
+        run.stage(Stage::Tag, Constraints::tag)?;
+        run.stage(Stage::Latency, Constraints::latency)?;
+        run.stage(Stage::Rules, Constraints::none)?;
+        run.stage(Stage::Health, Constraints::none)?;
+        run.stage(Stage::Limits, Constraints::none)?;
+        run.stage(Stage::Cost, Constraints::cost)?;
+        run.stage(Stage::Preference, preferences::apply)?;
+        Ok(run.dropped)
+    }
+}
+
+/// One run over the stages.
+struct Run<'r, 'a, O> {
+    pipeline: &'r Pipeline<'a>,
+    set: &'r mut CandidateSet<'a>,
+    directives: &'r mut Directives,
+    observer: &'r mut O,
+    dropped: Dropped,
+    /// The filters that did not run yet.
+    filters: &'a [Box<dyn CandidateFilter>],
+}
+
+impl<'a, O: Observer> Run<'_, 'a, O> {
+    /// What is built in, then what is plugged in.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a line per stage only pays when each is straight-line code")]
+    fn stage(
+        &mut self,
+        stage: Stage,
+        narrow: impl FnOnce(&Constraints<'a>, &mut CandidateSet<'a>) -> usize,
+    ) -> Result<(), RoutingError> {
+        let before = O::LOOKS.then_some(*self.set);
+        let mut lost = narrow(&self.pipeline.constraints, self.set);
+        if !self.filters.is_empty() {
+            lost += self.plugged(stage)?;
+        }
+        if let Some(before) = &before {
+            self.observer.stage(stage, before, self.set);
+        }
+        if lost > 0 {
+            self.dropped.0[stage as usize] = lost as u16;
+            if self.set.is_empty() {
+                return Err(emptied(stage, self.directives));
             }
         }
-        Ok(dropped)
+        Ok(())
     }
 
-    fn stage(&self, stage: Stage, set: &mut CandidateSet<'a>) -> usize {
-        match stage {
-            Stage::Preference => preferences::apply(self.decision(), set),
-            constraint => self.constraints.apply(constraint, set),
+    /// Runs the stage's filters. A filter narrows, whatever it tries.
+    fn plugged(&mut self, stage: Stage) -> Result<usize, RoutingError> {
+        let before = self.set.len();
+        while let Some((filter, rest)) =
+            self.filters.split_first().filter(|(filter, _)| filter.stage() <= stage)
+        {
+            let mut narrowed = *self.set;
+            filter.filter(&mut narrowed, self.pipeline.constraints.decision, self.directives)?;
+            self.set.retain(|index, _| narrowed.contains(index));
+            self.filters = rest;
         }
-    }
-
-    /// A filter narrows, whatever it tries.
-    fn plugged(
-        &self,
-        filter: &dyn CandidateFilter,
-        set: &mut CandidateSet<'a>,
-        directives: &mut Directives,
-    ) -> Result<usize, RoutingError> {
-        let before = *set;
-        let mut narrowed = *set;
-        filter.filter(&mut narrowed, self.decision(), directives)?;
-        set.retain(|index, _| narrowed.contains(index));
-        Ok(before.len() - set.len())
-    }
-
-    const fn decision(&self) -> &'a DecisionContext<'a> {
-        self.constraints.decision
+        Ok(before - self.set.len())
     }
 }
 

@@ -2,12 +2,17 @@
 
 use std::time::Duration;
 
-use waypost_core::{CandidateMask, CandidateSet, DecisionContext, Pool};
+use waypost_core::{CandidateMask, CandidateSet, DecisionContext, RoutingContext};
+
+use crate::constraints::Constraints;
+
+const NANOS_PER_SEC: u32 = 1_000_000_000;
 
 /// Narrows to preferred candidates; says how many were left aside. The preferences in order: the request's provider,
 /// the tenant's providers, the context's regions, the caller's own zone and region, the latency target, the throughput
 /// target. Of a list the first entry that is still in play counts.
-pub(crate) fn apply(decision: &DecisionContext<'_>, set: &mut CandidateSet<'_>) -> usize {
+pub(crate) fn apply(constraints: &Constraints<'_>, set: &mut CandidateSet<'_>) -> usize {
+    let decision = constraints.decision;
     let DecisionContext { request, context, tenant, .. } = decision;
     let pool = set.pool();
     let tenant_providers = tenant.map_or(&[][..], |tenant| &tenant.preferred_providers);
@@ -16,7 +21,7 @@ pub(crate) fn apply(decision: &DecisionContext<'_>, set: &mut CandidateSet<'_>) 
         + first_of(set, context.preferred_regions.iter().map(|region| pool.in_region(region)))
         + first_of(set, context.region.iter().map(|region| pool.in_region(region)))
         + first_of(set, context.zone.iter().map(|zone| pool.in_zone(zone)))
-        + targets(decision, pool, set)
+        + targets(context, set)
 }
 
 /// Whether a preference of the decision looks at latencies.
@@ -28,10 +33,10 @@ fn first_of<'m>(set: &mut CandidateSet<'_>, masks: impl IntoIterator<Item = &'m 
     masks.into_iter().find_map(|mask| set.prefer(mask)).unwrap_or(0)
 }
 
-fn targets(decision: &DecisionContext<'_>, pool: &Pool, set: &mut CandidateSet<'_>) -> usize {
-    let late = decision.context.latency_target.map(|target| pool.slower_to_first_token_than(target));
-    let per_token =
-        decision.context.throughput_target.and_then(|rate| Duration::from_secs(1).checked_div(rate));
-    let slow = per_token.map(|target| pool.slower_per_token_than(target));
-    late.iter().chain(&slow).filter_map(|mask| set.avoid(mask)).sum()
+fn targets(context: &RoutingContext, set: &mut CandidateSet<'_>) -> usize {
+    let first_token = context.latency_target.and_then(|target| set.avoid_slower_to_first_token_than(target));
+    let nanos = context.throughput_target.and_then(|rate| NANOS_PER_SEC.checked_div(rate));
+    let per_token = nanos.map(|nanos| Duration::from_nanos(nanos.into()));
+    first_token.unwrap_or(0)
+        + per_token.and_then(|target| set.avoid_slower_per_token_than(target)).unwrap_or(0)
 }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use waypost_core::{
-    BuildLoadBalancer, CandidateId, DecisionContext, Directives, GatewayRequest, InFlightLease,
+    BuildLoadBalancer, CandidateId, Clock, DecisionContext, Directives, GatewayRequest, InFlightLease,
     LoadBalancingStrategy, PoolIndex, RequestResult, ResultEvent, RoutingContext, RoutingError, RoutingTable,
     RoutingTableUpdate, SelectContext, SnapshotCell, Tenant, TenantRoutingConfig, Timestamp, TokenUsage,
     UpdateErrors,
 };
 
-use crate::constraints::{self, Constraints};
+use crate::constraints::Constraints;
 use crate::pipeline::{Nobody, Pipeline};
 use crate::pool_runtime::{PoolRuntime, Winner};
 use crate::state::{RouterState, Shared, Strategies};
@@ -86,16 +86,53 @@ impl Router {
         request: &GatewayRequest,
         context: &RoutingContext,
     ) -> Result<SelectedProvider, RoutingError> {
-        self.select(request, context).inspect_err(|error| self.inner.shared.metrics.failed(error))
+        let Shared { clock, config, metrics, .. } = &*self.inner.shared;
+        let start = clock.now();
+        let mut selected = self.select(request, context, start).inspect_err(|error| metrics.failed(error))?;
+        let time = clock.now().since(start);
+        if time > config.max_routing_time {
+            selected.detach();
+            metrics.failed(&RoutingError::Timeout);
+            return Err(RoutingError::Timeout);
+        }
+        metrics.selected_in(time);
+        selected.set_selection_time(time);
+        Ok(selected)
+    }
+
+    /// Like [`route`](Self::route) for callers that have just read the router's clock: a reading costs as much as a
+    /// selection. No time passes in it, so the decision has no selection time and cannot exceed
+    /// [`max_routing_time`](crate::RouterConfig::max_routing_time).
+    ///
+    /// # Errors
+    ///
+    /// As [`route`](Self::route).
+    pub fn route_at(
+        &self,
+        request: &GatewayRequest,
+        context: &RoutingContext,
+        now: Timestamp,
+    ) -> Result<SelectedProvider, RoutingError> {
+        let selected = self.select(request, context, now);
+        match &selected {
+            Ok(_) => self.inner.shared.metrics.selected(),
+            Err(error) => self.inner.shared.metrics.failed(error),
+        }
+        selected
+    }
+
+    /// The clock that the router reads.
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.inner.shared.clock
     }
 
     fn select(
         &self,
         request: &GatewayRequest,
         context: &RoutingContext,
+        now: Timestamp,
     ) -> Result<SelectedProvider, RoutingError> {
         let shared = &*self.inner.shared;
-        let now = shared.clock.now();
         let state = self.inner.state.load();
         let inquiry = Inquiry::new(&state, shared, request, context, now)?;
         let decision = inquiry.decision();
@@ -104,7 +141,7 @@ impl Router {
         let mut set = inquiry.runtime().pool.all();
         let mut directives = Directives::default();
         let dropped = pipeline.run(&mut set, &mut directives, &mut Nobody)?;
-        if constraints::latency_limit(&decision).is_some() || preferences::look_at_latency(&decision) {
+        if pipeline.constraints.latency_limit().is_some() || preferences::look_at_latency(&decision) {
             set.pool().refresh_next_latency(now);
         }
 
@@ -127,11 +164,6 @@ impl Router {
         let candidate = lease.holder().candidate();
         let estimated_cost = candidate.cost(decision.usage);
         let expected_latency = candidate.live().latency().expected(decision.usage.completion, now);
-        let selection_time = shared.clock.now().since(now);
-        if selection_time > shared.config.max_routing_time {
-            return Err(RoutingError::Timeout);
-        }
-        shared.metrics.selected(selection_time);
         let decision = RoutingDecision {
             strategy_used: strategy,
             rule_matched: directives.rule_matched,
@@ -139,7 +171,7 @@ impl Router {
             candidates_considered: set.pool().len(),
             candidates_left,
             generation: state.snapshot.generation(),
-            selection_time,
+            selection_time: None,
             dropped,
         };
         Ok(SelectedProvider::new(lease, now, decision, estimated_cost, expected_latency))

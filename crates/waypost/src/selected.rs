@@ -56,10 +56,19 @@ impl SelectedProvider {
         self.expected_latency
     }
 
+    pub(crate) const fn set_selection_time(&mut self, time: Duration) {
+        self.decision.selection_time = Some(time);
+    }
+
     /// Says how the request ended. A result that is marked for another candidate counts for this one all the same: the
     /// lease knows better.
-    pub fn finish(mut self, result: &RequestResult) {
+    pub fn finish(self, result: &RequestResult) {
         let now = self.clock_now();
+        self.finish_at(result, now);
+    }
+
+    /// Like [`finish`](Self::finish) for callers that have just read the router's clock.
+    pub fn finish_at(mut self, result: &RequestResult, now: Timestamp) {
         self.settle(result, now);
     }
 

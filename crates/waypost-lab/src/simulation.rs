@@ -1,0 +1,248 @@
+//! The event loop: one thread, a clock that jumps from event to event.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::SeedableRng;
+use rand::rngs::Xoshiro256PlusPlus;
+use waypost::core::{ManualClock, ModelName, ProviderId, Timestamp, Tokens};
+use waypost::{BuildError, GatewayRequest, Router, RouterBuilder, RoutingContext, SelectedProvider};
+
+use crate::outcome::{self, Ending, Fault};
+use crate::profile::{Service, TIME_TO_FAIL};
+use crate::provider::{Provider, Reception, RequestIndex};
+use crate::report::Recorder;
+use crate::scenario::MODEL;
+use crate::{Arrival, Report, Scenario};
+
+/// Separates the providers' randomness from the arrivals' and the router's, which start at the same seed.
+const PROVIDER_STREAM: u64 = 0x6c61_6221;
+
+/// Why a scenario cannot be simulated.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SimulationError {
+    /// Its fleet is not a valid routing table.
+    #[error("the scenario's fleet is not valid")]
+    Fleet(#[from] BuildError),
+    /// Its model's name is not valid.
+    #[error(transparent)]
+    Id(#[from] waypost::core::IdError),
+}
+
+/// A router in front of simulated providers, in virtual time.
+#[derive(Debug)]
+pub struct Simulation {
+    router: Router,
+    clock: Arc<ManualClock>,
+    scenario: Scenario,
+    seed: u64,
+    model: ModelName,
+}
+
+/// A request that was routed and has not ended.
+#[derive(Debug)]
+struct Running {
+    selected: SelectedProvider,
+    arrival: Arrival,
+    provider: usize,
+    /// Since when it is at the provider.
+    since: Duration,
+    waited: Duration,
+    ending: Ending,
+    service: Service,
+}
+
+/// The state of one run.
+struct Run<'a> {
+    simulation: &'a Simulation,
+    providers: Vec<Provider>,
+    /// Candidate to provider.
+    places: BTreeMap<ProviderId, usize>,
+    running: Vec<Option<Running>>,
+    free: Vec<RequestIndex>,
+    /// Ends of requests, by time and then in the order in which they were scheduled.
+    ends: BinaryHeap<Reverse<(Duration, u64, RequestIndex)>>,
+    scheduled: u64,
+    rng: Xoshiro256PlusPlus,
+    recorder: Recorder,
+}
+
+impl Simulation {
+    /// Prepares a scenario.
+    ///
+    /// # Errors
+    ///
+    /// [`SimulationError`] when the scenario's fleet is not valid.
+    pub fn new(scenario: &Scenario, seed: u64) -> Result<Self, SimulationError> {
+        Self::with_router(scenario, seed, |builder| builder)
+    }
+
+    /// Prepares a scenario with a router that has strategies, filters or observers of the caller's.
+    ///
+    /// # Errors
+    ///
+    /// [`SimulationError`] when the scenario's fleet is not valid.
+    pub fn with_router(
+        scenario: &Scenario,
+        seed: u64,
+        customize: impl FnOnce(RouterBuilder) -> RouterBuilder,
+    ) -> Result<Self, SimulationError> {
+        let clock = Arc::new(ManualClock::default());
+        let shared: Arc<ManualClock> = Arc::clone(&clock);
+        let candidates = scenario.deployments.iter().map(|deployment| deployment.candidate.clone());
+        let builder = candidates.fold(Router::builder(), RouterBuilder::candidate);
+        let builder = builder.strategy(scenario.strategy.clone()).seed(seed).shared_clock(shared);
+        let router = customize(builder).build()?;
+        Ok(Self { router, clock, scenario: scenario.clone(), seed, model: ModelName::new(MODEL)? })
+    }
+
+    /// The router, to update it or to ask it afterwards.
+    pub const fn router(&self) -> &Router {
+        &self.router
+    }
+
+    /// Sends all arrivals through the router and lets every request end. Arrivals must be in order of time.
+    pub fn run(&self, arrivals: impl IntoIterator<Item = Arrival>) -> Report {
+        self.run_with_progress(arrivals, |_| ())
+    }
+
+    /// Like [`run`](Self::run); tells after every arrival how many have been routed.
+    pub fn run_with_progress(
+        &self,
+        arrivals: impl IntoIterator<Item = Arrival>,
+        mut progress: impl FnMut(u64),
+    ) -> Report {
+        let arrivals: Vec<Arrival> = arrivals.into_iter().collect();
+        let length = arrivals.last().map_or(Duration::ZERO, |last| last.at);
+        let mut run = Run::new(self, length);
+        for (number, arrival) in arrivals.iter().enumerate() {
+            run.end_until(arrival.at);
+            run.arrive(arrival);
+            progress(number as u64 + 1);
+        }
+        run.end_until(Duration::MAX);
+        let in_system: Vec<f64> = run.providers.iter().map(Provider::mean_in_system).collect();
+        run.recorder.report(&self.scenario, self.seed, self.router.metrics().in_flight, &in_system)
+    }
+
+    fn set_clock(&self, now: Duration) {
+        self.clock.set(Timestamp::ORIGIN + now);
+    }
+}
+
+impl<'a> Run<'a> {
+    fn new(simulation: &'a Simulation, length: Duration) -> Self {
+        let deployments = &simulation.scenario.deployments;
+        let table = simulation.router.routing_table();
+        let names: Vec<ProviderId> = deployments
+            .iter()
+            .filter_map(|deployment| deployment.candidate.clone().build().ok())
+            .map(|candidate| candidate.provider().clone())
+            .collect();
+        debug_assert_eq!(names.len(), table.candidates().count(), "the fleet was built before");
+        Self {
+            simulation,
+            providers: deployments.iter().map(|d| Provider::new(d.profile.clone(), length)).collect(),
+            places: names.iter().cloned().zip(0..).collect(),
+            running: Vec::new(),
+            free: Vec::new(),
+            ends: BinaryHeap::new(),
+            scheduled: 0,
+            rng: Xoshiro256PlusPlus::seed_from_u64(simulation.seed ^ PROVIDER_STREAM),
+            recorder: Recorder::new(names, length),
+        }
+    }
+
+    /// Lets every request end that is due before or at `until`.
+    fn end_until(&mut self, until: Duration) {
+        while let Some(&Reverse((at, _, request))) = self.ends.peek() {
+            if at > until {
+                break;
+            }
+            self.ends.pop();
+            self.simulation.set_clock(at);
+            self.end(request, at);
+        }
+    }
+
+    fn arrive(&mut self, arrival: &Arrival) {
+        self.simulation.set_clock(arrival.at);
+        let request = GatewayRequest::for_model(self.simulation.model.clone())
+            .prompt_tokens(arrival.prompt)
+            .max_tokens(arrival.completion.max(Tokens(1)))
+            .streaming(true);
+        match self.simulation.router.route(&request, &RoutingContext::default()) {
+            Ok(selected) => self.send(selected, arrival),
+            Err(error) => self.recorder.refused(arrival.at, error.kind()),
+        }
+    }
+
+    /// Hands a routed request to its provider.
+    fn send(&mut self, selected: SelectedProvider, arrival: &Arrival) {
+        let provider = self.places[selected.candidate().provider()];
+        self.recorder.routed(arrival.at, provider);
+        let at_once = Service { first_token: TIME_TO_FAIL, total: TIME_TO_FAIL };
+        let request = self.keep(Running {
+            selected,
+            arrival: *arrival,
+            provider,
+            since: arrival.at,
+            waited: Duration::ZERO,
+            ending: Ending::Answered,
+            service: at_once,
+        });
+        match self.providers[provider].receive(request, arrival.at) {
+            Reception::Serve => self.begin(request, arrival.at),
+            Reception::Queue => {}
+            Reception::Refuse(fault) => self.refuse(request, fault, arrival.at),
+        }
+    }
+
+    /// A provider begins to serve a request.
+    fn begin(&mut self, request: RequestIndex, now: Duration) {
+        let running = self.running[request].as_mut().expect("a request that begins is running");
+        running.waited = now.saturating_sub(running.since);
+        let (ending, service) = self.providers[running.provider].serve(&running.arrival, now, &mut self.rng);
+        (running.ending, running.service) = (ending, service);
+        self.schedule(now.saturating_add(service.total), request);
+    }
+
+    /// A provider refuses a request: it never held a place there.
+    fn refuse(&mut self, request: RequestIndex, fault: Fault, now: Duration) {
+        let running = self.running[request].as_mut().expect("a request that is refused is running");
+        running.ending = Ending::Failed(fault);
+        self.schedule(now.saturating_add(TIME_TO_FAIL), request);
+    }
+
+    fn schedule(&mut self, at: Duration, request: RequestIndex) {
+        self.ends.push(Reverse((at, self.scheduled, request)));
+        self.scheduled += 1;
+    }
+
+    fn end(&mut self, request: RequestIndex, now: Duration) {
+        let running = self.running[request].take().expect("a request ends once");
+        self.free.push(request);
+        let result = outcome::result(running.ending, &running.arrival, running.waited, running.service);
+        let cost = running.selected.candidate().cost(result.tokens);
+        self.recorder.ended(running.arrival.at, running.provider, running.ending, &result, cost);
+        running.selected.finish(&result);
+        let held_a_place = !matches!(running.ending, Ending::Failed(Fault::RateLimited | Fault::Overloaded));
+        if held_a_place {
+            if let Some(next) = self.providers[running.provider].finish(now) {
+                self.begin(next, now);
+            }
+        }
+    }
+
+    fn keep(&mut self, running: Running) -> RequestIndex {
+        if let Some(place) = self.free.pop() {
+            self.running[place] = Some(running);
+            return place;
+        }
+        self.running.push(Some(running));
+        self.running.len() - 1
+    }
+}

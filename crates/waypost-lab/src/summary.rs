@@ -1,0 +1,146 @@
+//! A report for the terminal: a table and a paragraph.
+
+use std::fmt;
+
+use comfy_table::{CellAlignment, Table, presets};
+use waypost::core::NanoUsd;
+
+use crate::{LatencySummary, ProviderReport, Report};
+
+/// A table per provider and one paragraph of what happened.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}\n\n{}", table(self), paragraph(self))
+    }
+}
+
+fn table(report: &Report) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.set_header([
+        "provider",
+        "share",
+        "requests",
+        "failed",
+        "ttft p50 / p99",
+        "total p50 / p99",
+        "cost",
+    ]);
+    for provider in &report.providers {
+        table.add_row(row(provider));
+    }
+    table.add_row([
+        "all".to_owned(),
+        "100 %".to_owned(),
+        grouped(report.routed),
+        percent(report.failed, report.routed),
+        pair(&report.time_to_first_token),
+        pair(&report.total_time),
+        dollars(Some(report.cost_nano_usd)),
+    ]);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+fn row(provider: &ProviderReport) -> [String; 7] {
+    [
+        provider.provider.clone(),
+        format!("{:.1} %", provider.share * 100.0),
+        grouped(provider.requests),
+        percent(provider.failed, provider.requests),
+        pair(&provider.time_to_first_token),
+        pair(&provider.total_time),
+        dollars(provider.cost_nano_usd),
+    ]
+}
+
+/// What happened, in words.
+pub(crate) fn paragraph(report: &Report) -> String {
+    let mut text = format!(
+        "{}: {}. {} requests in {} of virtual time by {}: {} routed, {} refused, {} in flight at the end. ",
+        report.scenario,
+        report.description,
+        grouped(report.requests),
+        minutes(report.duration_s),
+        report.strategy,
+        grouped(report.routed),
+        grouped(report.refused),
+        report.in_flight_at_end,
+    );
+    text += &format!(
+        "{} were answered, the first token after {} at the median and {} at p99.9; {} failed{}. ",
+        percent(report.succeeded, report.routed),
+        seconds(report.time_to_first_token.p50),
+        seconds(report.time_to_first_token.p999),
+        percent(report.failed, report.routed),
+        kinds(report),
+    );
+    text += &worst_spell(report);
+    text += &format!("The answers cost {}", dollars(Some(report.cost_nano_usd)));
+    if report.answers_of_unknown_price > 0 {
+        text += &format!(", without the {} of unknown price", grouped(report.answers_of_unknown_price));
+    }
+    text + "."
+}
+
+fn kinds(report: &Report) -> String {
+    let kinds: Vec<_> =
+        report.failed_by_kind.iter().map(|(kind, count)| format!("{} × {kind}", grouped(*count))).collect();
+    if kinds.is_empty() { String::new() } else { format!(" ({})", kinds.join(", ")) }
+}
+
+/// Names the provider that failed most, and when.
+fn worst_spell(report: &Report) -> String {
+    let worst = (0..report.providers.len()).max_by_key(|&i| report.providers[i].failed);
+    let Some(worst) = worst.filter(|&i| report.providers[i].failed * 100 > report.providers[i].requests)
+    else {
+        return String::new();
+    };
+    let mostly = |bin: &&crate::TimelineBin| bin.failed[worst] * 2 > bin.requests[worst];
+    let bad: Vec<_> = report.timeline.iter().filter(mostly).map(|bin| bin.start_s).collect();
+    let name = &report.providers[worst].provider;
+    match (bad.first(), bad.last()) {
+        (Some(&first), Some(&last)) => format!(
+            "{name} failed most of its requests from {} to {} and still got its {:.0} %: nothing keeps a sick provider out yet. ",
+            minutes(first),
+            minutes(last),
+            report.providers[worst].share * 100.0
+        ),
+        _ => format!("{name} failed most often. "),
+    }
+}
+
+fn pair(summary: &LatencySummary) -> String {
+    format!("{} / {}", seconds(summary.p50), seconds(summary.p99))
+}
+
+fn seconds(seconds: f64) -> String {
+    if seconds < 1.0 { format!("{:.0} ms", seconds * 1e3) } else { format!("{seconds:.1} s") }
+}
+
+fn minutes(seconds: f64) -> String {
+    format!("{}:{:02} min", seconds as u64 / 60, seconds as u64 % 60)
+}
+
+fn percent(part: u64, whole: u64) -> String {
+    format!("{:.2} %", part as f64 / whole.max(1) as f64 * 100.0)
+}
+
+fn dollars(nanos: Option<u64>) -> String {
+    nanos.map_or_else(|| "unknown".to_owned(), |nanos| format!("${:.2}", NanoUsd(nanos).as_usd()))
+}
+
+/// `1234567` as `1,234,567`.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (position, digit) in digits.chars().enumerate() {
+        if position > 0 && (digits.len() - position).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
