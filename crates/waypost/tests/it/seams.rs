@@ -1,0 +1,122 @@
+//! The seams for rules, health, limits and users: filters, observers, estimators, strategies.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use waypost::core::{
+    CandidateFilter, CandidateSet, DecisionContext, Directives, ModelName, Prompt, Rejection,
+    RequestPriority, ResultEvent, ResultObserver, RuleId, Stage, TokenEstimator, Tokens,
+};
+use waypost::{LoadBalancingStrategy, RequestResult, RoutingContext};
+
+use crate::fleet;
+
+/// A rule: high priority requests go to `p1`, at random.
+#[derive(Debug)]
+struct HighGoesToP1;
+
+impl CandidateFilter for HighGoesToP1 {
+    fn stage(&self) -> Stage {
+        Stage::Rules
+    }
+
+    fn filter(
+        &self,
+        set: &mut CandidateSet<'_>,
+        decision: &DecisionContext<'_>,
+        directives: &mut Directives,
+    ) -> Result<(), Rejection> {
+        if decision.priority() >= RequestPriority::High {
+            set.retain(|_, candidate| candidate.provider() == "p1");
+            directives.rule_matched = RuleId::new("high").ok();
+            directives.strategy = Some(LoadBalancingStrategy::Random);
+            directives.priority = Some(RequestPriority::Critical);
+        }
+        Ok(())
+    }
+}
+
+/// Tries to bring back what others took out.
+#[derive(Debug)]
+struct PutsEverythingBack;
+
+impl CandidateFilter for PutsEverythingBack {
+    fn stage(&self) -> Stage {
+        Stage::Limits
+    }
+
+    fn filter(
+        &self,
+        set: &mut CandidateSet<'_>,
+        _: &DecisionContext<'_>,
+        _: &mut Directives,
+    ) -> Result<(), Rejection> {
+        (0..set.pool().len()).for_each(|n| set.insert(set.pool().index(n).unwrap()));
+        Ok(())
+    }
+}
+
+#[derive(Debug, Default)]
+struct Counts(Arc<AtomicU64>);
+
+impl ResultObserver for Counts {
+    fn observe(&self, event: &ResultEvent<'_>) {
+        assert_eq!(event.candidate().id(), event.pool[event.index].id());
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[derive(Debug)]
+struct ThreeBytesPerToken;
+
+impl TokenEstimator for ThreeBytesPerToken {
+    fn estimate(&self, prompt: &Prompt, _: &ModelName) -> Tokens {
+        let Prompt::Bytes(bytes) = prompt else { return Tokens::ZERO };
+        Tokens(bytes / 3)
+    }
+}
+
+#[test]
+fn a_filter_narrows_and_directs() {
+    let router = fleet::plain(3).filter(HighGoesToP1).build().unwrap();
+    let high = fleet::request().priority(RequestPriority::High);
+    let selected = router.route(&high, &RoutingContext::default()).unwrap();
+    assert_eq!(selected.candidate().provider(), "p1");
+    let decision = selected.decision();
+    assert_eq!(decision.rule_matched.as_ref().map(RuleId::as_str), Some("high"));
+    assert_eq!(decision.strategy_used, LoadBalancingStrategy::Random);
+    assert_eq!(decision.priority, RequestPriority::Critical);
+    assert_eq!(decision.dropped_by(Stage::Rules), 2);
+    assert_eq!(decision.to_string(), "random chose 1 of 1 left of 3 (rules −2), by rule high");
+    let low = router.route(&high, &RoutingContext::default().with_priority(RequestPriority::Low)).unwrap();
+    assert_eq!(low.decision().to_string(), "round_robin chose 1 of 3 left");
+}
+
+#[test]
+fn a_filter_cannot_bring_back_what_was_taken_out() {
+    let router = fleet::plain(3).filter(PutsEverythingBack).build().unwrap();
+    let request = fleet::request().exclude_provider(fleet::provider("p0"));
+    for _ in 0..20 {
+        assert_ne!(router.route(&request, &RoutingContext::default()).unwrap().candidate().provider(), "p0");
+    }
+}
+
+#[test]
+fn observers_hear_of_every_end() {
+    let heard = Arc::new(AtomicU64::new(0));
+    let router = fleet::plain(2).observer(Counts(Arc::clone(&heard))).build().unwrap();
+    let route = || router.route(&fleet::request(), &RoutingContext::default()).unwrap();
+    route().finish(&RequestResult::failure(Duration::ZERO, "x"));
+    drop(route());
+    route().detach();
+    assert_eq!(heard.load(Ordering::Relaxed), 2);
+}
+
+#[test]
+fn an_estimator_of_the_users_counts() {
+    let router = fleet::plain(1).token_estimator(ThreeBytesPerToken).build().unwrap();
+    let request = fleet::request().prompt_bytes(3_000_000).max_tokens(Tokens(1));
+    let selected = router.route(&request, &RoutingContext::default()).unwrap();
+    assert_eq!(selected.estimated_cost().unwrap().to_string(), "$1.000001");
+}

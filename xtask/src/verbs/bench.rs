@@ -1,0 +1,93 @@
+//! Benches: measured by criterion, collected as rows.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::command::{self, cargo};
+
+/// The groups, each a bench target.
+const GROUPS: [&str; 1] = ["route"];
+
+/// One measured case.
+#[derive(Debug, Deserialize, Serialize)]
+struct Row {
+    name: String,
+    candidates: usize,
+    threads: usize,
+    ns: f64,
+    allocations: f64,
+}
+
+/// What was asked for.
+#[derive(Debug, Default)]
+struct Options {
+    group: Option<String>,
+    quick: bool,
+    json: Option<PathBuf>,
+}
+
+pub(super) fn run(arguments: &[String]) -> Result<()> {
+    let options = parse(arguments)?;
+    let mut rows = Vec::new();
+    for group in GROUPS.iter().filter(|&&group| options.group.as_deref().is_none_or(|asked| asked == group)) {
+        rows.extend(measure(group, options.quick)?);
+    }
+    print(&rows);
+    if let Some(path) = &options.json {
+        let text = serde_json::to_string_pretty(&rows)?;
+        fs::write(path, text + "\n").with_context(|| path.display().to_string())?;
+    }
+    Ok(())
+}
+
+/// Every case once: benches that do not run rot.
+pub(super) fn smoke() -> Result<()> {
+    let once = ["bench", "--package", "waypost-benches", "--benches", "--", "--test"];
+    command::run(&mut cargo(&once))
+}
+
+fn parse(arguments: &[String]) -> Result<Options> {
+    let mut options = Options::default();
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--quick" => options.quick = true,
+            "--json" => options.json = Some(arguments.next().context("--json needs a file")?.into()),
+            group if GROUPS.contains(&group) => options.group = Some(group.to_owned()),
+            other => bail!("no group or option `{other}`; groups: {}", GROUPS.join(", ")),
+        }
+    }
+    Ok(options)
+}
+
+/// Runs one group; its rows come through a file, because criterion owns the terminal.
+fn measure(group: &str, quick: bool) -> Result<Vec<Row>> {
+    let file = command::root().join("target").join(format!("bench-{group}-{}.jsonl", std::process::id()));
+    fs::create_dir_all(file.parent().expect("a file in target"))?;
+    let mut bench = cargo(&["bench", "--package", "waypost-benches", "--bench", group, "--"]);
+    let (warm_up, time, samples) = if quick { ("0.2", "0.5", "10") } else { ("1", "3", "50") };
+    bench.args(["--warm-up-time", warm_up, "--measurement-time", time, "--sample-size", samples]);
+    command::run(bench.env("WAYPOST_BENCH_ROWS", &file))?;
+    let text = fs::read_to_string(&file).context("the bench wrote no rows")?;
+    fs::remove_file(&file)?;
+    text.lines().map(|line| serde_json::from_str(line).with_context(|| line.to_owned())).collect()
+}
+
+/// Each row beside the floor of the same run and thread count: nanoseconds differ from machine to machine, ratios less.
+fn print(rows: &[Row]) {
+    let floor = |threads| rows.iter().find(|row| row.name == "floor/composed" && row.threads == threads);
+    println!(
+        "\n{:<24} {:>10} {:>8} {:>12} {:>9} {:>12}",
+        "name", "candidates", "threads", "ns", "× floor", "allocations"
+    );
+    for row in rows {
+        let ratio = floor(row.threads).map_or(f64::NAN, |floor| row.ns / floor.ns);
+        println!(
+            "{:<24} {:>10} {:>8} {:>12.1} {:>9.1} {:>12.2}",
+            row.name, row.candidates, row.threads, row.ns, ratio, row.allocations
+        );
+    }
+}

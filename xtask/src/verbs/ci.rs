@@ -1,0 +1,28 @@
+//! Everything that must pass before a change lands.
+
+use anyhow::Result;
+
+use crate::command::{self, cargo};
+
+pub(super) fn run(arguments: &[String]) -> Result<()> {
+    super::no_arguments(arguments)?;
+    command::run(&mut cargo(&["fmt", "--all", "--check"]))?;
+    super::layers::run(&[])?;
+    let clippy = ["clippy", "--workspace", "--all-features", "--all-targets", "--", "--deny", "warnings"];
+    command::run(&mut cargo(&clippy))?;
+    // Each library without its features: additive features must not hide a missing one.
+    let libraries = [
+        "check",
+        "--workspace",
+        "--exclude",
+        "xtask",
+        "--exclude",
+        "waypost-benches",
+        "--no-default-features",
+        "--lib",
+    ];
+    command::run(&mut cargo(&libraries))?;
+    super::docs::run(&[])?;
+    super::bench::smoke()?;
+    super::test::run(&[])
+}

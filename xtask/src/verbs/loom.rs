@@ -1,0 +1,14 @@
+//! The concurrency models.
+
+use anyhow::Result;
+
+use crate::command::{self, cargo};
+
+pub(super) fn run(arguments: &[String]) -> Result<()> {
+    super::no_arguments(arguments)?;
+    let preemptions = std::env::var("LOOM_MAX_PREEMPTIONS").unwrap_or_else(|_| "3".to_owned());
+    // A target folder of its own: the flag would rebuild everything else each time.
+    let models =
+        ["test", "--release", "--package", "waypost-core", "--test", "loom", "--target-dir", "target/loom"];
+    command::run(cargo(&models).env("RUSTFLAGS", "--cfg loom").env("LOOM_MAX_PREEMPTIONS", preemptions))
+}
