@@ -1,7 +1,5 @@
 //! What one decision costs: `route` and `finish` together.
 
-#![expect(missing_docs, reason = "criterion's macros make undocumented functions")]
-
 use std::hint::black_box;
 use std::time::Duration;
 

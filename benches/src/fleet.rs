@@ -35,7 +35,7 @@ fn candidate(i: usize) -> waypost::core::CandidateBuilder {
         .zone(format!("zone-{}", i % 3))
         .tag("zdr")
         .price_per_million(price, 4.0 * price)
-        .context_window(Tokens(if i % 5 == 0 { 8_192 } else { 131_072 }))
+        .context_window(Tokens(if i.is_multiple_of(5) { 8_192 } else { 131_072 }))
         .features([Capability::Streaming, Capability::FunctionCalling, Capability::Vision])
 }
 

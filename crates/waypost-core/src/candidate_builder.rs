@@ -195,10 +195,10 @@ impl CandidateBuilder {
     }
 
     fn set(mut self, change: impl FnOnce(&mut Specification) -> Result<(), CandidateError>) -> Self {
-        if let Ok(spec) = &mut self.spec {
-            if let Err(error) = change(spec) {
-                self.spec = Err(error);
-            }
+        if let Ok(spec) = &mut self.spec
+            && let Err(error) = change(spec)
+        {
+            self.spec = Err(error);
         }
         self
     }

@@ -75,20 +75,17 @@ fn check_authority(authority: &str) -> Result<(), EndpointError> {
     if authority.contains('@') {
         return Err(EndpointError::Credentials);
     }
-    let (host, port) = match authority.strip_prefix('[') {
-        Some(rest) => {
-            let (address, port) = rest.split_once(']').ok_or(EndpointError::Host)?;
-            address.parse::<core::net::Ipv6Addr>().map_err(|_| EndpointError::Host)?;
-            (address, port.strip_prefix(':').or((port.is_empty()).then_some("")).ok_or(EndpointError::Port)?)
+    let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
+        let (address, port) = rest.split_once(']').ok_or(EndpointError::Host)?;
+        address.parse::<core::net::Ipv6Addr>().map_err(|_| EndpointError::Host)?;
+        (address, port.strip_prefix(':').or((port.is_empty()).then_some("")).ok_or(EndpointError::Port)?)
+    } else {
+        let (host, port) = authority.split_once(':').unwrap_or((authority, ""));
+        if authority.ends_with(':') {
+            return Err(EndpointError::Port);
         }
-        None => {
-            let (host, port) = authority.split_once(':').unwrap_or((authority, ""));
-            if authority.ends_with(':') {
-                return Err(EndpointError::Port);
-            }
-            check_host(host)?;
-            (host, port)
-        }
+        check_host(host)?;
+        (host, port)
     };
     debug_assert!(!host.is_empty(), "checked above");
     let valid_port = port.is_empty() || (port.parse::<u16>().is_ok_and(|p| p > 0) && !port.starts_with('+'));

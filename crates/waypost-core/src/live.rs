@@ -200,6 +200,7 @@ mod tests {
     use std::sync::Arc;
 
     #[test]
+    #[cfg_attr(miri, ignore = "half a million leases take Miri an hour")]
     fn the_limit_admits_exactly_its_number_and_a_refusal_leaves_no_trace() {
         let slot = Arc::new(LiveSlot::default());
         let tokens = Tokens(u64::MAX);

@@ -298,10 +298,10 @@ impl Pool {
         // A lost increment under contention refreshes one candidate twice: harmless.
         let call = self.refresh_cursor.load(Ordering::Relaxed);
         self.refresh_cursor.store(call.wrapping_add(1), Ordering::Relaxed);
-        if call.is_multiple_of(REFRESH_EVERY) {
-            if let Some(index) = (call / REFRESH_EVERY).checked_rem(self.len() as u64) {
-                self.publish_latency(CandidateIndex(index as u16), now);
-            }
+        if call.is_multiple_of(REFRESH_EVERY)
+            && let Some(index) = (call / REFRESH_EVERY).checked_rem(self.len() as u64)
+        {
+            self.publish_latency(CandidateIndex(index as u16), now);
         }
     }
 
@@ -416,7 +416,7 @@ mod tests {
     fn a_slow_candidate_without_requests_is_forgotten_as_slow() {
         let pool = Pool::from_weights([("slow", 1), ("idle", 1)]).unwrap();
         let slow = pool.index_of("slow").unwrap();
-        let result = RequestResult::success(Duration::from_secs(9), crate::TokenUsage::default())
+        let result = RequestResult::success(Duration::from_secs(9), TokenUsage::default())
             .first_token_after(Duration::from_secs(5));
         pool[slow].live().record(&result, Timestamp::ORIGIN);
         pool.publish_latency(slow, Timestamp::ORIGIN);

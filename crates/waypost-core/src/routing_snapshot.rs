@@ -73,6 +73,10 @@ impl RoutingSnapshot {
     /// Compiles a table. Pools whose candidates are those of `previous` are taken over as they are; the generation is
     /// one more than `previous`', or 1.
     ///
+    /// # Panics
+    ///
+    /// Never: a [`RoutingTable`] holds only what makes pools.
+    ///
     /// # Complexity
     ///
     /// Linear in candidates and names, and in models times distinct allow-lists of tenants. For the control path.

@@ -23,7 +23,7 @@ pub struct Arrival {
 /// A generator of arrivals: clients that each send in bursts, together at a given rate.
 ///
 /// Each client is a Gamma renewal process; the default burstiness, client mix and lengths are those of production
-/// traces (ServeGen, arXiv:2505.09999: per-client coefficient of variation 1.0 to 1.4 at the median, ten clients make
+/// traces (`ServeGen`, arXiv:2505.09999: per-client coefficient of variation 1.0 to 1.4 at the median, ten clients make
 /// 60 to 90 % of requests; Azure LLM inference trace 2023, conversations: 5.53 requests per second, prompts of 1,020
 /// tokens at the median and 2,735 at p90, answers of 129 and 424, at most 1,000).
 #[derive(Debug, Clone, PartialEq)]

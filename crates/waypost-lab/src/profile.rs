@@ -46,7 +46,7 @@ pub enum ServiceTime {
     },
 }
 
-/// A hard limiter: once over, it refuses everything until the minute is over, as seen of lepton in the LLMPerf
+/// A hard limiter: once over, it refuses everything until the minute is over, as seen of lepton in the `LLMPerf`
 /// leaderboard (121 refusals in a row).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateLimit {

@@ -83,7 +83,7 @@ fn rate_limit() -> Scenario {
 }
 
 /// Five providers of one open model, where vendors differ. Prices are litellm 1.109.1's for llama-3.3-70b; speeds are
-/// client-side measurements of Llama-2-70B (LLMPerf leaderboard, December 2023) and Llama-3-70B (thefastest.ai,
+/// client-side measurements of Llama-2-70B (`LLMPerf` leaderboard, December 2023) and Llama-3-70B (thefastest.ai,
 /// April 2024).
 fn calm() -> Scenario {
     Scenario {

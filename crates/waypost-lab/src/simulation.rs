@@ -230,10 +230,8 @@ impl<'a> Run<'a> {
         self.recorder.ended(running.arrival.at, running.provider, running.ending, &result, cost);
         running.selected.finish(&result);
         let held_a_place = !matches!(running.ending, Ending::Failed(Fault::RateLimited | Fault::Overloaded));
-        if held_a_place {
-            if let Some(next) = self.providers[running.provider].finish(now) {
-                self.begin(next, now);
-            }
+        if held_a_place && let Some(next) = self.providers[running.provider].finish(now) {
+            self.begin(next, now);
         }
     }
 

@@ -58,8 +58,8 @@ fn row(provider: &ProviderReport) -> [String; 7] {
 
 /// What happened, in words.
 pub(crate) fn paragraph(report: &Report) -> String {
-    let mut text = format!(
-        "{}: {}. {} requests in {} of virtual time by {}: {} routed, {} refused, {} in flight at the end. ",
+    let arrivals = format!(
+        "{}: {}. {} requests in {} of virtual time by {}: {} routed, {} refused, {} in flight at the end.",
         report.scenario,
         report.description,
         grouped(report.requests),
@@ -69,20 +69,27 @@ pub(crate) fn paragraph(report: &Report) -> String {
         grouped(report.refused),
         report.in_flight_at_end,
     );
-    text += &format!(
-        "{} were answered, the first token after {} at the median and {} at p99.9; {} failed{}. ",
+    let ends = format!(
+        "{} were answered, the first token after {} at the median and {} at p99.9; {} failed{}.",
         percent(report.succeeded, report.routed),
         seconds(report.time_to_first_token.p50),
         seconds(report.time_to_first_token.p999),
         percent(report.failed, report.routed),
         kinds(report),
     );
-    text += &worst_spell(report);
-    text += &format!("The answers cost {}", dollars(Some(report.cost_nano_usd)));
-    if report.answers_of_unknown_price > 0 {
-        text += &format!(", without the {} of unknown price", grouped(report.answers_of_unknown_price));
+    [arrivals, ends, worst_spell(report), spent(report)]
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn spent(report: &Report) -> String {
+    let cost = dollars(Some(report.cost_nano_usd));
+    match report.answers_of_unknown_price {
+        0 => format!("The answers cost {cost}."),
+        unknown => format!("The answers cost {cost}, without the {} of unknown price.", grouped(unknown)),
     }
-    text + "."
 }
 
 fn kinds(report: &Report) -> String {
@@ -103,12 +110,12 @@ fn worst_spell(report: &Report) -> String {
     let name = &report.providers[worst].provider;
     match (bad.first(), bad.last()) {
         (Some(&first), Some(&last)) => format!(
-            "{name} failed most of its requests from {} to {} and still got its {:.0} %: nothing keeps a sick provider out yet. ",
+            "{name} failed most of its requests from {} to {} and still got its {:.0} %: nothing keeps a sick provider out yet.",
             minutes(first),
             minutes(last),
             report.providers[worst].share * 100.0
         ),
-        _ => format!("{name} failed most often. "),
+        _ => format!("{name} failed most often."),
     }
 }
 

@@ -117,7 +117,7 @@ impl RouterBuilder {
         match (ModelName::new(alias), ModelName::new(target)) {
             (Ok(alias), Ok(target)) => self.updates.push(RoutingTableUpdate::SetModelAlias { alias, target }),
             (alias, target) => {
-                self.problems.extend([alias.err(), target.err()].into_iter().flatten().map(Problem::Id))
+                self.problems.extend([alias.err(), target.err()].into_iter().flatten().map(Problem::Id));
             }
         }
         self

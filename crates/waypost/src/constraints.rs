@@ -32,11 +32,6 @@ impl Constraints<'_> {
         }
     }
 
-    /// A stage that has no constraint of its own, only filters that are plugged in.
-    pub(crate) const fn none(&self, _set: &mut CandidateSet<'_>) -> usize {
-        0
-    }
-
     pub(crate) fn excluded(&self, set: &mut CandidateSet<'_>) -> usize {
         let DecisionContext { request, context, .. } = self.decision;
         let mut dropped = 0;

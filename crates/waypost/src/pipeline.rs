@@ -67,9 +67,9 @@ impl<'a> Pipeline<'a> {
         run.stage(Stage::Region, Constraints::region)?;
         run.stage(Stage::Tag, Constraints::tag)?;
         run.stage(Stage::Latency, Constraints::latency)?;
-        run.stage(Stage::Rules, Constraints::none)?;
-        run.stage(Stage::Health, Constraints::none)?;
-        run.stage(Stage::Limits, Constraints::none)?;
+        run.stage(Stage::Rules, only_filters)?;
+        run.stage(Stage::Health, only_filters)?;
+        run.stage(Stage::Limits, only_filters)?;
         run.stage(Stage::Cost, Constraints::cost)?;
         run.stage(Stage::Preference, preferences::apply)?;
         Ok(run.dropped)
@@ -126,6 +126,11 @@ impl<'a, O: Observer> Run<'_, 'a, O> {
         }
         Ok(before - self.set.len())
     }
+}
+
+/// A stage that takes nothing out itself: everything in it is plugged in.
+const fn only_filters(_: &Constraints<'_>, _: &mut CandidateSet<'_>) -> usize {
+    0
 }
 
 fn emptied(stage: Stage, directives: &Directives) -> RoutingError {

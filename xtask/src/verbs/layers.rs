@@ -68,7 +68,7 @@ fn violations(graph: &Graph, floors: &BTreeMap<&str, u8>) -> Vec<String> {
             match floors.get(used.as_str()) {
                 Some(below) if below < floor => {}
                 Some(other) => {
-                    found.push(format!("{name} (floor {floor}) must not use {used} (floor {other})"))
+                    found.push(format!("{name} (floor {floor}) must not use {used} (floor {other})"));
                 }
                 None => found.push(format!("{name} uses {used}, which has no floor")),
             }

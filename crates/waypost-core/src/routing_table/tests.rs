@@ -23,7 +23,7 @@ fn remove(id: &str) -> Update {
 
 fn reasons(updates: Vec<Update>) -> Vec<UpdateError> {
     let table = RoutingTable::default().updated([add("a", "m"), add("b", "m"), alias("fast", "m")]).unwrap();
-    table.updated(updates).map(|_| Vec::new()).unwrap_or_else(|errors| errors.reasons().to_vec())
+    table.updated(updates).map_or_else(|errors| errors.reasons().to_vec(), |_| Vec::new())
 }
 
 #[test]

@@ -29,7 +29,7 @@ enum Operation {
     Unalias(u8),
     Tenant(u8, Vec<u8>, u64),
     SetClock(u64),
-    Route(u8, u64, u64, u64, u64),
+    Route(u8, [u64; 4]),
     Finish(u8, u64, u64, u64),
     Drop(u8),
     Record(u8, u64),
@@ -64,7 +64,7 @@ fn operations() -> impl Strategy<Value = Operation> {
         id().prop_map(O::Unalias),
         (id(), prop::collection::vec(id(), 0..4), edge()).prop_map(|(a, b, c)| O::Tenant(a, b, c)),
         edge().prop_map(O::SetClock),
-        (id(), edge(), edge(), edge(), edge()).prop_map(|(a, b, c, d, e)| O::Route(a, b, c, d, e)),
+        (id(), prop::array::uniform4(edge())).prop_map(|(a, b)| O::Route(a, b)),
         (id(), edge(), edge(), edge()).prop_map(|(a, b, c, d)| O::Finish(a, b, c, d)),
         id().prop_map(O::Drop),
         (id(), edge()).prop_map(|(a, b)| O::Record(a, b)),
@@ -117,7 +117,7 @@ impl Rig {
                 update(Update::UpdatePricing { provider: provider(i), model: None, pricing });
             }
             O::Drain(i, available) => {
-                update(Update::SetAvailable { provider: provider(i), model: None, available })
+                update(Update::SetAvailable { provider: provider(i), model: None, available });
             }
             O::Alias(i, j) => update(Update::SetModelAlias { alias: model(i), target: model(j) }),
             O::Unalias(i) => update(Update::RemoveModelAlias { alias: model(i) }),
@@ -131,8 +131,8 @@ impl Rig {
                 update(Update::SetTenant { tenant: TenantId::new(format!("t{i}")).unwrap(), config });
             }
             O::SetClock(nanos) => self.clock.set(Timestamp::from_nanos(nanos)),
-            O::Route(i, a, b, c, d) => {
-                let (request, context) = inquiry(model(i), a, b, c, d);
+            O::Route(i, numbers) => {
+                let (request, context) = inquiry(model(i), numbers);
                 self.held.extend(self.router.route(&request, &context));
             }
             O::Finish(i, a, b, c) => {
@@ -146,7 +146,7 @@ impl Rig {
                 let _ = self.router.record_result(&result(a, a, a).at(id));
             }
             O::Explain(i, a) => {
-                let (request, context) = inquiry(model(i), a, a, a, a);
+                let (request, context) = inquiry(model(i), [a; 4]);
                 assert!(!self.router.explain(&request, &context).to_string().is_empty());
             }
             O::Register(i) => {
@@ -168,9 +168,11 @@ impl Rig {
     }
 }
 
-fn inquiry(model: ModelName, a: u64, b: u64, c: u64, d: u64) -> (GatewayRequest, RoutingContext) {
-    let mut request =
-        GatewayRequest::for_model(model).prompt_tokens(Tokens(a)).max_tokens(Tokens(b)).streaming(c % 2 == 0);
+fn inquiry(model: ModelName, [a, b, c, d]: [u64; 4]) -> (GatewayRequest, RoutingContext) {
+    let mut request = GatewayRequest::for_model(model)
+        .prompt_tokens(Tokens(a))
+        .max_tokens(Tokens(b))
+        .streaming(c.is_multiple_of(2));
     request.cached_prompt_tokens = Tokens(c);
     request.max_cost = Some(NanoUsd(d));
     request.max_latency = Some(Duration::from_nanos(c));

@@ -23,20 +23,20 @@ fn run(
     let builder = fleet::router(fresh, None).strategy(strategy.clone()).seed(seed).shared_clock(shared);
     let router = builder.build().unwrap();
     let mut held = Vec::new();
-    let mut seen = Vec::new();
+    let mut told = Vec::new();
     for (number, (request, context)) in trace.iter().enumerate() {
         clock.advance(Duration::from_millis(37));
-        seen.push(format!("{}", router.explain(request, context)));
+        told.push(format!("{}", router.explain(request, context)));
         match router.route(request, context) {
             Ok(selected) => {
-                seen.push(format!(
+                told.push(format!(
                     "{selected:?} {:?} {:?}",
                     selected.estimated_cost(),
                     selected.expected_latency()
                 ));
                 held.push(selected);
             }
-            Err(error) => seen.push(error.to_string()),
+            Err(error) => told.push(error.to_string()),
         }
         if number % 3 == 2 && !held.is_empty() {
             let usage = TokenUsage::new(Tokens(10), Tokens(10 + number as u64));
@@ -44,7 +44,7 @@ fn run(
             held.remove(0).finish(&RequestResult::success(latency, usage).first_token_after(latency / 3));
         }
     }
-    seen
+    told
 }
 
 fn rebuilt(candidate: &ProviderCandidate) -> ProviderCandidate {

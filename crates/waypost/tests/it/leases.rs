@@ -40,7 +40,7 @@ fn end(selected: SelectedProvider, how: End) {
         End::Cancel => drop(selected),
         End::Detach => selected.detach(),
         End::OnAnotherThread => {
-            std::thread::scope(|scope| drop(scope.spawn(move || selected.finish(&success))))
+            std::thread::scope(|scope| drop(scope.spawn(move || selected.finish(&success))));
         }
         End::Panic => {
             let panicked = catch_unwind(AssertUnwindSafe(move || {

@@ -1,5 +1,8 @@
 //! The promises of the design, held by tests, and the facade from outside.
 
+#![forbid(unsafe_code)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod abuse;
 mod allocations;
 mod constraints;
