@@ -113,15 +113,22 @@ impl CandidateMask {
 
     /// Drops what is in the words of a row that others may be writing; missing words are zero.
     #[inline]
-    pub(crate) fn drop_words(&mut self, row: &[AtomicU64]) -> usize {
+    pub(crate) fn drop_row(&mut self, row: &[AtomicU64]) -> usize {
+        if let [only] = row {
+            return keep_word(&mut self.0[0], !only.load(Ordering::Relaxed));
+        }
         self.0.iter_mut().zip(row).map(|(word, drop)| keep_word(word, !drop.load(Ordering::Relaxed))).sum()
     }
 
     /// Drops the same, unless that would be everything.
     #[inline]
-    pub(crate) fn avoid_words(&mut self, row: &[AtomicU64]) -> Option<usize> {
+    pub(crate) fn avoid_row(&mut self, row: &[AtomicU64]) -> Option<usize> {
+        if let [only] = row {
+            let keep = !only.load(Ordering::Relaxed);
+            return (self.0[0] & keep != 0).then(|| keep_word(&mut self.0[0], keep));
+        }
         let mut rest = *self;
-        let dropped = rest.drop_words(row);
+        let dropped = rest.drop_row(row);
         let some_left = dropped == 0 || !rest.is_empty(row.len());
         some_left.then(|| {
             *self = rest;

@@ -145,14 +145,14 @@ impl<'p> CandidateSet<'p> {
     #[inline]
     pub fn drop_slower_to_first_token_than(&mut self, limit: Duration) -> usize {
         let slow = self.pool.first_token_levels().slower_than(limit);
-        self.bits.drop_words(slow)
+        self.bits.drop_row(slow)
     }
 
     /// Drops the same candidates, unless that would be all; says how many fell out if it did.
     #[inline]
     pub fn avoid_slower_to_first_token_than(&mut self, limit: Duration) -> Option<usize> {
         let slow = self.pool.first_token_levels().slower_than(limit);
-        self.bits.avoid_words(slow)
+        self.bits.avoid_row(slow)
     }
 
     /// Drops the candidates whose average time per output token is above `limit`, to within 9 %, unless that would be
@@ -160,7 +160,7 @@ impl<'p> CandidateSet<'p> {
     #[inline]
     pub fn avoid_slower_per_token_than(&mut self, limit: Duration) -> Option<usize> {
         let slow = self.pool.per_token_levels().slower_than(limit);
-        self.bits.avoid_words(slow)
+        self.bits.avoid_row(slow)
     }
 
     /// Whether some candidate is in both.

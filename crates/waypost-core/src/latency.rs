@@ -21,8 +21,8 @@ impl LatencyMetric {
 
     #[inline]
     fn record_nanos(&self, sample: u64, now: Timestamp) {
-        self.average.record_nanos(sample, now);
         self.histogram.record_nanos(sample, now);
+        self.average.record_nanos(sample, now);
     }
 
     /// Takes a lower bound: what a failed or cancelled request waited in vain. It can raise the average, never lower

@@ -162,7 +162,7 @@ impl Router {
         };
 
         let candidate = lease.holder().candidate();
-        let estimated_cost = candidate.cost(decision.usage);
+        let usage = decision.usage;
         let expected_latency = candidate.live().latency().expected(decision.usage.completion, now);
         let decision = RoutingDecision {
             strategy_used: strategy,
@@ -174,7 +174,7 @@ impl Router {
             selection_time: None,
             dropped,
         };
-        Ok(SelectedProvider::new(lease, now, decision, estimated_cost, expected_latency))
+        Ok(SelectedProvider::new(lease, now, decision, usage, expected_latency))
     }
 
     /// What [`route`](Self::route) would decide now, and why. Runs the same stages and changes nothing: no count, no

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use waypost_core::{InFlightLease, NanoUsd, ProviderCandidate, RequestResult, ResultEvent, Timestamp};
+use waypost_core::{
+    InFlightLease, NanoUsd, ProviderCandidate, RequestResult, ResultEvent, Timestamp, TokenUsage,
+};
 
 use crate::RoutingDecision;
 use crate::pool_runtime::Winner;
@@ -19,7 +21,7 @@ pub struct SelectedProvider {
     lease: InFlightLease<Winner>,
     started: Timestamp,
     decision: RoutingDecision,
-    estimated_cost: Option<NanoUsd>,
+    usage: TokenUsage,
     expected_latency: Option<Duration>,
     /// Whether nobody said yet how the request ended.
     open: bool,
@@ -30,10 +32,10 @@ impl SelectedProvider {
         lease: InFlightLease<Winner>,
         started: Timestamp,
         decision: RoutingDecision,
-        estimated_cost: Option<NanoUsd>,
+        usage: TokenUsage,
         expected_latency: Option<Duration>,
     ) -> Self {
-        Self { lease, started, decision, estimated_cost, expected_latency, open: true }
+        Self { lease, started, decision, usage, expected_latency, open: true }
     }
 
     /// The candidate.
@@ -47,8 +49,8 @@ impl SelectedProvider {
     }
 
     /// What the request should cost there; `None` when the price is unknown.
-    pub const fn estimated_cost(&self) -> Option<NanoUsd> {
-        self.estimated_cost
+    pub fn estimated_cost(&self) -> Option<NanoUsd> {
+        self.candidate().cost(self.usage)
     }
 
     /// How long the answer should take there; `None` when nothing is known.
