@@ -20,7 +20,7 @@ struct Row<'a> {
     name: &'a str,
     candidates: usize,
     threads: usize,
-    /// Nanoseconds per call, the mean of criterion's samples.
+    /// Nanoseconds per call, the mean of all that criterion asked for, warm-up included.
     ns: f64,
     /// Allocations per call in steady state.
     allocations: f64,

@@ -40,7 +40,7 @@
 //!
 //! - **Never outside the set.** What is not in the set is not chosen; an empty set gives `None`.
 //! - **Exact under threads.** Round robin over one set gives n callers n different turns, however they interleave.
-//! - **No lock and no allocation** while selecting, but one table of 4 KiB per pool at the first filtered selection of
+//! - **No lock and no allocation** while selecting, but one table of 8 KiB per pool at the first filtered selection of
 //!   round robin.
 //! - **Deterministic** with the generator that is handed in.
 //! - **Complexity.** Linear in the pool's length over 64.

@@ -1,6 +1,6 @@
 //! Each candidate in turn.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crossbeam_utils::CachePadded;
@@ -25,8 +25,8 @@ const FOLD: u64 = 0x9e37_79b9_7f4a_7c15;
 /// One counter for all of them would not do: two callers that alternate on an even counter would each see the same
 /// candidate for ever, and tickets drawn by filtered requests leave some candidates 93 % below their share.
 ///
-/// With more than 64 subsets at once, or subsets whose places collide, the rest is spread at random: still even, but
-/// not in turn.
+/// With more than 64 subsets in use at once, or subsets whose places collide, the rest is spread at random: still even,
+/// but not in turn. A subset that is no longer asked for gives its place to a newcomer.
 ///
 /// ```
 /// use waypost_balancers::RoundRobin;
@@ -88,9 +88,11 @@ pub struct RoundRobinBalancer {
 /// One subset's turn.
 #[derive(Debug, Default)]
 struct Subset {
-    /// The hash of the subset; zero when the place is free. Claimed once and never given up.
+    /// The hash of the subset; zero when the place is free.
     key: AtomicU64,
     next: AtomicU64,
+    /// Whether it was asked since a newcomer last looked for a place (second chance, Corbató 1968).
+    asked: AtomicBool,
 }
 
 impl RoundRobinBalancer {
@@ -98,58 +100,88 @@ impl RoundRobinBalancer {
         Self { first, whole: CachePadded::new(AtomicU64::new(0)), subsets: OnceLock::new() }
     }
 
-    /// The counter that `set` draws its tickets from; `None` when all its places are taken by others.
-    fn counter(&self, set: &CandidateSet<'_>) -> Option<&AtomicU64> {
-        if set.is_whole() {
-            return Some(&self.whole);
-        }
-        let subsets = self.subsets.get_or_init(|| (0..SUBSETS).map(|_| CachePadded::default()).collect());
-        let key = key_of(set);
-        (0..PROBES).find_map(|probe| {
-            let subset = &subsets[(key as usize).wrapping_add(probe) % SUBSETS];
-            subset.belongs_to(key).then_some(&subset.next)
-        })
+    /// The candidate whose turn it is by the ticket.
+    fn turn(&self, set: &CandidateSet<'_>, len: usize, ticket: u64) -> Option<CandidateIndex> {
+        set.nth(ticket.wrapping_add(self.first).checked_rem(len as u64)? as usize)
     }
+
+    /// The place of a subset, if it has one.
+    fn find(&self, key: u64) -> Option<&Subset> {
+        places(self.subsets.get()?, key).find(|subset| subset.key.load(Ordering::Relaxed) == key)
+    }
+
+    /// The ticket that the next selection of `set` will draw, without drawing it or taking a place; `None` when it will
+    /// be at random.
+    fn next_ticket(&self, set: &CandidateSet<'_>) -> Option<u64> {
+        if set.is_whole() {
+            return Some(self.whole.load(Ordering::Relaxed));
+        }
+        let Some(subsets) = self.subsets.get() else { return Some(0) };
+        let key = key_of(set);
+        let place = self.find(key).or_else(|| places(subsets, key).find(|subset| subset.is_vacant()));
+        place.map(|subset| subset.next.load(Ordering::Relaxed))
+    }
+
+    /// The place of a subset, new if need be; `None` when all its places were asked of late.
+    fn find_or_claim(&self, key: u64) -> Option<&Subset> {
+        let subsets = self.subsets.get_or_init(|| (0..SUBSETS).map(|_| CachePadded::default()).collect());
+        let found = self.find(key).or_else(|| places(subsets, key).find(|subset| subset.claim(key)));
+        match found {
+            Some(subset) if !subset.asked.load(Ordering::Relaxed) => {
+                subset.asked.store(true, Ordering::Relaxed);
+            }
+            Some(_) => {}
+            None => places(subsets, key).for_each(|subset| subset.asked.store(false, Ordering::Relaxed)),
+        }
+        found
+    }
+}
+
+/// The places that a subset looks at for its own.
+fn places(subsets: &[CachePadded<Subset>], key: u64) -> impl Iterator<Item = &Subset> {
+    (0..PROBES).map(move |probe| &*subsets[(key as usize).wrapping_add(probe) % SUBSETS])
 }
 
 impl Subset {
-    /// Whether the place is this subset's, perhaps claimed just now.
-    fn belongs_to(&self, key: u64) -> bool {
-        let seen = self.key.load(Ordering::Relaxed);
-        if seen != 0 {
-            return seen == key;
-        }
-        // Relaxed: whoever wins, the ticket counter is at zero and belongs to the key from now on.
-        let claimed = self.key.compare_exchange(0, key, Ordering::Relaxed, Ordering::Relaxed);
-        claimed.is_ok() || claimed == Err(key)
+    /// Whether a newcomer may have the place: nobody asked for it of late.
+    fn is_vacant(&self) -> bool {
+        self.key.load(Ordering::Relaxed) == 0 || !self.asked.load(Ordering::Relaxed)
     }
-}
 
-impl RoundRobinBalancer {
-    /// The candidate whose turn it is; `ticket` draws from the set's counter or looks at it.
-    fn turn(
-        &self,
-        set: &CandidateSet<'_>,
-        cx: &mut SelectContext<'_, '_>,
-        ticket: impl Fn(&AtomicU64) -> u64,
-    ) -> Option<CandidateIndex> {
-        let len = set.len();
-        let turn = match self.counter(set) {
-            Some(counter) => ticket(counter).wrapping_add(self.first).checked_rem(len as u64)? as usize,
-            None => cx.rng.below(len),
-        };
-        set.nth(turn)
+    /// Takes the place if it is vacant.
+    fn claim(&self, key: u64) -> bool {
+        let seen = self.key.load(Ordering::Relaxed);
+        if !self.is_vacant() {
+            return false;
+        }
+        // Relaxed: a ticket is useful whoever draws it, so the claim publishes nothing. Whoever held the place and
+        // draws meanwhile only skips a turn of the newcomer's.
+        let claimed = self.key.compare_exchange(seen, key, Ordering::Relaxed, Ordering::Relaxed);
+        claimed.is_ok() || claimed == Err(key)
     }
 }
 
 impl LoadBalancer for RoundRobinBalancer {
     fn select(&self, set: &CandidateSet<'_>, cx: &mut SelectContext<'_, '_>) -> Option<CandidateIndex> {
-        // One modification order: n callers get n different tickets, whatever the interleaving.
-        self.turn(set, cx, |counter| counter.fetch_add(1, Ordering::Relaxed))
+        let len = set.len();
+        let counter = if set.is_whole() {
+            Some(&*self.whole)
+        } else {
+            self.find_or_claim(key_of(set)).map(|subset| &subset.next)
+        };
+        match counter {
+            // One modification order: n callers get n different tickets, whatever the interleaving.
+            Some(counter) => self.turn(set, len, counter.fetch_add(1, Ordering::Relaxed)),
+            None => set.nth(cx.rng.below(len)),
+        }
     }
 
     fn peek(&self, set: &CandidateSet<'_>, cx: &mut SelectContext<'_, '_>) -> Option<CandidateIndex> {
-        self.turn(set, cx, |counter| counter.load(Ordering::Relaxed))
+        let len = set.len();
+        match self.next_ticket(set) {
+            Some(ticket) => self.turn(set, len, ticket),
+            None => set.nth(cx.rng.below(len)),
+        }
     }
 }
 
@@ -234,6 +266,36 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn places_of_subsets_that_are_gone_are_used_again() {
+        let pool = pool_of(40);
+        let balancer = RoundRobinBalancer::starting_at(0);
+        let rig = SelectRig::new(0);
+        // 780 subsets of a time that is over, …
+        for a in 0..40 {
+            for b in a + 1..40 {
+                rig.select(&balancer, &subset(&pool, &[a, b]));
+            }
+        }
+        // … and after them one that stays is served in turn again.
+        let set = subset(&pool, &[3, 7, 9]);
+        let picks: Vec<_> = (0..32).map(|_| rig.select(&balancer, &set).unwrap().get()).collect();
+        let turn = |pick| [3, 7, 9].iter().position(|&member| member == pick).unwrap();
+        assert!(picks[2..].windows(2).all(|w| (turn(w[0]) + 1) % 3 == turn(w[1])), "{picks:?}");
+    }
+
+    #[test]
+    fn looking_ahead_takes_no_place() {
+        let pool = pool_of(3);
+        let balancer = RoundRobinBalancer::starting_at(0);
+        let rig = SelectRig::new(0);
+        let set = subset(&pool, &[0, 2]);
+        assert_eq!(rig.peek(&balancer, &set), pool.index(0));
+        assert!(balancer.subsets.get().is_none());
+        rig.select(&balancer, &set);
+        assert_eq!(rig.peek(&balancer, &set), pool.index(2));
     }
 
     #[test]

@@ -25,7 +25,8 @@ impl fmt::Display for CandidateId {
     }
 }
 
-/// What a provider lets one credential do per minute; `None` is unlimited or unknown.
+/// What a provider lets one credential do per minute; `None` is unlimited or unknown. Declared here, enforced by the
+/// limits stage.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CandidateRateLimits {
     /// Requests per minute.

@@ -110,6 +110,12 @@ impl<'p> CandidateSet<'p> {
         self.bits.iter(self.words()).map(|index| CandidateIndex(index as u16))
     }
 
+    /// The set as a mask, to keep or to drop from another set of the same pool.
+    #[inline]
+    pub const fn mask(&self) -> &CandidateMask {
+        &self.bits
+    }
+
     /// The set's bits, candidate 0 in the lowest bit of the first word; as many words as the pool needs.
     #[inline]
     pub fn as_words(&self) -> &[u64] {
@@ -140,7 +146,7 @@ impl<'p> CandidateSet<'p> {
         self.intersects(mask).then(|| self.keep(mask))
     }
 
-    /// Drops the candidates whose average time to first token is above `limit`, to within 9 %; says how many fell out.
+    /// Drops the candidates whose average time to first token is above `limit`, rounded to an eighth of a power of two (up to 13 %); says how many fell out.
     /// A candidate of which nothing is known stays. Reads one row of bits, however many candidates there are.
     #[inline]
     pub fn drop_slower_to_first_token_than(&mut self, limit: Duration) -> usize {
@@ -155,7 +161,7 @@ impl<'p> CandidateSet<'p> {
         self.bits.avoid_row(slow)
     }
 
-    /// Drops the candidates whose average time per output token is above `limit`, to within 9 %, unless that would be
+    /// Drops the candidates whose average time per output token is above `limit`, rounded to an eighth of a power of two (up to 13 %), unless that would be
     /// all; says how many fell out if it did. A candidate of which nothing is known stays.
     #[inline]
     pub fn avoid_slower_per_token_than(&mut self, limit: Duration) -> Option<usize> {

@@ -28,13 +28,13 @@ use crate::{
 pub struct RoutingContext {
     /// The authenticated tenant; wins over the request's.
     pub tenant_id: Option<TenantId>,
-    /// The authenticated user; wins over the request's.
+    /// The authenticated user; wins over the request's. For filters; the router itself does not look at it.
     pub user_id: Option<UserId>,
-    /// The organization.
+    /// The organization. For filters and observers; the router itself does not look at it.
     pub organization_id: Option<OrganizationId>,
-    /// How important the request is; wins over the request's own word.
+    /// How important the request is; wins over the request's own word. For filters and strategies.
     pub priority: Option<RequestPriority>,
-    /// Which attempt this is, from 0.
+    /// Which attempt this is, from 0. For filters; the router itself does not look at it.
     pub attempt_number: u32,
     /// What may be spent.
     pub cost_budget: Option<CostBudget>,
@@ -58,17 +58,18 @@ pub struct RoutingContext {
     pub region: Option<Region>,
     /// Where in the region the caller is: candidates there are preferred within the region.
     pub zone: Option<Zone>,
-    /// The trace that the request belongs to.
+    /// The trace that the request belongs to. For the caller; the router itself does not look at it.
     pub trace_context: Option<TraceContext>,
-    /// Feature flags.
+    /// Feature flags. For filters; the router itself does not look at them.
     pub features: Vec<(FeatureName, bool)>,
-    /// The caller's address.
+    /// The caller's address. For filters; the router itself does not look at it.
     pub source_ip: Option<IpAddr>,
-    /// The caller's software.
+    /// The caller's software. For filters; the router itself does not look at it.
     pub user_agent: Option<Arc<str>>,
-    /// When the caller began to wait.
+    /// When the caller began to wait. For filters and observers; the router itself does not look at it.
     pub request_start_time: Option<Timestamp>,
-    /// When the answer is no longer of use: routing after it fails, and candidates expected to begin later drop out.
+    /// When the answer is no longer of use: routing after it fails, and candidates drop out that are expected to begin
+    /// later (streamed) or to end later (otherwise).
     pub deadline: Option<Timestamp>,
 }
 

@@ -4,7 +4,7 @@ use core::fmt;
 
 use crate::{
     Capability, CapabilitySet, GatewayRequest, RequestPriority, RoutingContext, TenantId,
-    TenantRoutingConfig, Timestamp, TokenUsage,
+    TenantRoutingConfig, Timestamp, TokenUsage, UserId,
 };
 
 /// One decision's input, gathered once: request and context, the tenant's rules, the time, the token estimate.
@@ -21,6 +21,8 @@ pub struct DecisionContext<'a> {
     pub now: Timestamp,
     /// The tokens that the request is expected to use.
     pub usage: TokenUsage,
+    /// The priority that a filter gave the request.
+    priority: Option<RequestPriority>,
 }
 
 impl<'a> DecisionContext<'a> {
@@ -32,12 +34,17 @@ impl<'a> DecisionContext<'a> {
         now: Timestamp,
         usage: TokenUsage,
     ) -> Self {
-        Self { request, context, tenant, now, usage }
+        Self { request, context, tenant, now, usage, priority: None }
     }
 
     /// The tenant: the authenticated one, else the request's.
     pub fn tenant_id(&self) -> Option<&'a TenantId> {
         self.context.tenant_id.as_ref().or(self.request.tenant_id.as_ref())
+    }
+
+    /// The user: the authenticated one, else the request's.
+    pub fn user_id(&self) -> Option<&'a UserId> {
+        self.context.user_id.as_ref().or(self.request.user_id.as_ref())
     }
 
     /// The capabilities that a candidate must have: those required, and streaming for a streamed answer.
@@ -46,9 +53,15 @@ impl<'a> DecisionContext<'a> {
         self.request.required_capabilities | streaming
     }
 
-    /// The priority: the context's word, else the request's.
+    /// The priority: what a filter said before, else the context's word, else the request's.
     pub fn priority(&self) -> RequestPriority {
-        self.context.priority.unwrap_or(self.request.priority)
+        self.priority.or(self.context.priority).unwrap_or(self.request.priority)
+    }
+
+    /// The same with another priority, if there is one.
+    pub const fn with_priority(mut self, priority: Option<RequestPriority>) -> Self {
+        self.priority = priority;
+        self
     }
 }
 

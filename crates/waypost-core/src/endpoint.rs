@@ -75,21 +75,25 @@ fn check_authority(authority: &str) -> Result<(), EndpointError> {
     if authority.contains('@') {
         return Err(EndpointError::Credentials);
     }
-    let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
-        let (address, port) = rest.split_once(']').ok_or(EndpointError::Host)?;
-        address.parse::<core::net::Ipv6Addr>().map_err(|_| EndpointError::Host)?;
-        (address, port.strip_prefix(':').or((port.is_empty()).then_some("")).ok_or(EndpointError::Port)?)
+    if authority.ends_with(':') {
+        return Err(EndpointError::Port);
+    }
+    let port = if let Some(rest) = authority.strip_prefix('[') {
+        check_ipv6(rest)?
     } else {
         let (host, port) = authority.split_once(':').unwrap_or((authority, ""));
-        if authority.ends_with(':') {
-            return Err(EndpointError::Port);
-        }
         check_host(host)?;
-        (host, port)
+        port
     };
-    debug_assert!(!host.is_empty(), "checked above");
     let valid_port = port.is_empty() || (port.parse::<u16>().is_ok_and(|p| p > 0) && !port.starts_with('+'));
     if valid_port { Ok(()) } else { Err(EndpointError::Port) }
+}
+
+/// An address up to its closing bracket; gives the port, if any.
+fn check_ipv6(rest: &str) -> Result<&str, EndpointError> {
+    let (address, after) = rest.split_once(']').ok_or(EndpointError::Host)?;
+    address.parse::<core::net::Ipv6Addr>().map_err(|_| EndpointError::Host)?;
+    if after.is_empty() { Ok("") } else { after.strip_prefix(':').ok_or(EndpointError::Port) }
 }
 
 fn check_host(host: &str) -> Result<(), EndpointError> {
@@ -148,6 +152,7 @@ mod tests {
             ("https://host:0", Port),
             ("https://host:65536", Port),
             ("https://host:", Port),
+            ("https://[::1]:", Port),
             ("https://host:+80", Port),
             ("https://user:pw@host", Credentials),
             ("https://host/#x", Character),

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use crate::{LoadBalancingStrategy, ModelName, Rejection, Stage};
+use crate::{LoadBalancingStrategy, ModelName, Rejection, RejectionReason, Stage};
 
 /// Why a request cannot be routed.
 ///
@@ -73,14 +73,22 @@ pub enum RoutingError {
 }
 
 impl RoutingError {
-    /// Whether the same request may succeed later without a change of configuration.
+    /// Whether the same request may succeed later without a change of configuration: when something is sick, spent, slow
+    /// or busy. After a [`Timeout`](Self::Timeout) only with another deadline, so not the same request.
     pub const fn is_retryable(&self) -> bool {
-        matches!(
-            self,
+        match self {
             Self::AllProvidersUnhealthy { .. }
-                | Self::LimitsExceeded { .. }
-                | Self::NoProvidersAvailable { .. }
-        )
+            | Self::LimitsExceeded { .. }
+            | Self::SelectionFailed { .. } => true,
+            Self::AllProvidersFiltered { stage } => matches!(stage, Stage::Latency),
+            Self::Rejected(rejection) => {
+                matches!(
+                    rejection.reason,
+                    RejectionReason::RateLimitExceeded | RejectionReason::MaintenanceMode
+                )
+            }
+            _ => false,
+        }
     }
 
     /// When to come back, where known.
@@ -101,24 +109,42 @@ impl RoutingError {
             Self::AllProvidersUnhealthy { .. } => Some(Stage::Health),
             Self::LimitsExceeded { .. } => Some(Stage::Limits),
             Self::BudgetExceeded => Some(Stage::Cost),
-            Self::Rejected(_) => Some(Stage::Rules),
             _ => None,
         }
     }
 
+    /// The names of all kinds, in the order of [`kind_index`](Self::kind_index).
+    pub const KINDS: [&'static str; 10] = [
+        "model_not_supported",
+        "no_providers_available",
+        "all_providers_filtered",
+        "all_providers_unhealthy",
+        "limits_exceeded",
+        "budget_exceeded",
+        "rejected",
+        "selection_failed",
+        "strategy_not_found",
+        "timeout",
+    ];
+
     /// A short, stable name for counters and logs.
     pub const fn kind(&self) -> &'static str {
+        Self::KINDS[self.kind_index()]
+    }
+
+    /// The kind as a number below the length of [`KINDS`](Self::KINDS), to count by.
+    pub const fn kind_index(&self) -> usize {
         match self {
-            Self::ModelNotSupported { .. } => "model_not_supported",
-            Self::NoProvidersAvailable { .. } => "no_providers_available",
-            Self::AllProvidersFiltered { .. } => "all_providers_filtered",
-            Self::AllProvidersUnhealthy { .. } => "all_providers_unhealthy",
-            Self::LimitsExceeded { .. } => "limits_exceeded",
-            Self::BudgetExceeded => "budget_exceeded",
-            Self::Rejected(_) => "rejected",
-            Self::SelectionFailed { .. } => "selection_failed",
-            Self::StrategyNotFound { .. } => "strategy_not_found",
-            Self::Timeout => "timeout",
+            Self::ModelNotSupported { .. } => 0,
+            Self::NoProvidersAvailable { .. } => 1,
+            Self::AllProvidersFiltered { .. } => 2,
+            Self::AllProvidersUnhealthy { .. } => 3,
+            Self::LimitsExceeded { .. } => 4,
+            Self::BudgetExceeded => 5,
+            Self::Rejected(_) => 6,
+            Self::SelectionFailed { .. } => 7,
+            Self::StrategyNotFound { .. } => 8,
+            Self::Timeout => 9,
         }
     }
 }

@@ -45,11 +45,11 @@ impl Ewma {
         Duration::from_nanos(self.record_nanos(nanos_of(sample), now))
     }
 
-    /// Takes a lower bound, as a failed or cancelled request gives: it can raise the average, never lower it. Returns
-    /// the new average.
-    pub fn record_at_least(&self, bound: Duration, now: Timestamp) -> Duration {
-        let bound = nanos_of(bound) as f32;
-        Duration::from_nanos(self.update(now, |average| (bound - average).max(0.0), bound) as u64)
+    /// Takes a lower bound, as a failed request gives: it can raise a known average, never lower it. It begins none, and
+    /// one that changes nothing does not keep an average fresh. Returns the average, or `None` while it is unknown.
+    pub fn record_at_least(&self, bound: Duration, now: Timestamp) -> Option<Duration> {
+        let average = self.get(now)?;
+        Some(if bound > average { self.record(bound, now) } else { average })
     }
 
     /// The average, or `None` before the first sample and when the last is too old.
@@ -60,7 +60,7 @@ impl Ewma {
     #[inline]
     pub(crate) fn record_nanos(&self, sample: u64, now: Timestamp) -> u64 {
         let sample = sample as f32;
-        self.update(now, |average| sample - average, sample) as u64
+        self.update(now, sample) as u64
     }
 
     #[inline]
@@ -69,18 +69,20 @@ impl Ewma {
         (age < ticks_of(Self::STALE_AFTER)).then_some(average as u64)
     }
 
-    /// Moves the average by its weight in the direction of `step`, or begins with `first`.
     #[inline]
-    fn update(&self, now: Timestamp, step: impl Fn(f32) -> f32, first: f32) -> f32 {
+    fn update(&self, now: Timestamp, sample: f32) -> f32 {
         let tick = ticks(now);
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
             let (average, time) = match read(word, tick) {
                 Some((average, age)) if age < ticks_of(Self::STALE_AFTER) => {
                     // The time never moves back: a late sample counts little and ages nothing.
-                    (average + weight_after(age) * step(average), if age == 0 { word as u32 } else { tick })
+                    (
+                        average + weight_after(age) * (sample - average),
+                        if age == 0 { word as u32 } else { tick },
+                    )
                 }
-                _ => (first, tick),
+                _ => (sample, tick),
             };
             let next = (u64::from(average.to_bits()) << 32) | u64::from(time);
             // Relaxed: the word publishes nothing but itself.
@@ -98,13 +100,14 @@ impl Default for Ewma {
     }
 }
 
-/// The average and its age in ticks. Time before the last sample is age zero (half of the wrap is the past).
+/// The average and its age in ticks. A time up to an hour before the last sample is age zero; anything else before it
+/// is a long idle time, seen through the wrap.
 fn read(word: u64, now: u32) -> Option<(f32, u32)> {
     if word == 0 {
         return None;
     }
     let age = now.wrapping_sub(word as u32);
-    let age = if age > u32::MAX / 2 { 0 } else { age };
+    let age = if age > u32::MAX - ticks_of(Duration::from_secs(3_600)) { 0 } else { age };
     Some((f32::from_bits((word >> 32) as u32), age))
 }
 
@@ -160,10 +163,32 @@ mod tests {
     fn a_fast_failure_never_flatters() {
         let ewma = Ewma::new();
         ewma.record(seconds(1.0), at(0));
-        for second in 1..100 {
+        for second in 1..400 {
             ewma.record_at_least(Duration::from_millis(1), at(second * 1_000));
         }
         assert_eq!(ewma.get(at(99_000)), Some(seconds(1.0)));
+        assert_eq!(ewma.get(at(400_000)), None, "nor does it keep an old average fresh");
+    }
+
+    #[test]
+    fn a_failure_says_nothing_of_a_candidate_that_is_unknown() {
+        let ewma = Ewma::new();
+        assert_eq!(ewma.record_at_least(Duration::from_millis(1), at(0)), None);
+        assert_eq!(ewma.get(at(0)), None);
+        ewma.record(seconds(1.0), at(0));
+        assert!(
+            ewma.record_at_least(seconds(9.0), at(5_000)) > Some(seconds(2.0)),
+            "a slow one raises what is known"
+        );
+    }
+
+    #[test]
+    fn a_month_of_idleness_is_not_the_past() {
+        let ewma = Ewma::new();
+        ewma.record(seconds(20.0), at(0));
+        for days in [1, 26, 30, 45, 51] {
+            assert_eq!(ewma.get(at(days * 86_400_000)), None, "{days} days");
+        }
     }
 
     #[test]

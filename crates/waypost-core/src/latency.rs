@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use crate::time::nanos_of;
-use crate::{Ewma, RequestResult, Timestamp, Tokens, WindowedHistogram};
+use crate::{Ewma, Outcome, RequestResult, Timestamp, Tokens, WindowedHistogram};
 
 /// One part of the latency: its average and its quantiles.
 #[derive(Debug, Default)]
@@ -25,11 +25,12 @@ impl LatencyMetric {
         self.average.record_nanos(sample, now);
     }
 
-    /// Takes a lower bound: what a failed or cancelled request waited in vain. It can raise the average, never lower
-    /// it, and counts in the quantiles as at least the average.
+    /// Takes a lower bound: what a failed request waited in vain. It can raise a known average, never lower it, and
+    /// counts in the quantiles as at least the average; of an unknown average it says nothing.
     pub fn record_at_least(&self, bound: Duration, now: Timestamp) {
-        let average = self.average.record_at_least(bound, now);
-        self.histogram.record(bound.max(average), now);
+        if let Some(average) = self.average.record_at_least(bound, now) {
+            self.histogram.record(bound.max(average), now);
+        }
     }
 
     /// The time-decayed average; `None` when it is unknown.
@@ -66,15 +67,23 @@ pub struct LatencyStats {
 }
 
 impl LatencyStats {
-    /// Takes what a finished request says. A failure or a cancellation is a lower bound of what success would have
-    /// taken, so that failing fast never looks like being fast.
+    /// Takes what a finished request says. A failure is a lower bound of what success would have taken, so failing fast
+    /// never looks like being fast. A cancellation is one of the total; it says when the first token came only if it
+    /// says so.
     pub fn record(&self, result: &RequestResult, now: Timestamp) {
-        if result.is_success() {
-            self.record_success(result, now);
-        } else {
-            self.total.record_at_least(result.latency, now);
-            let waited = result.time_to_first_token.unwrap_or(result.latency);
-            self.time_to_first_token.record_at_least(waited, now);
+        match result.outcome {
+            Outcome::Success => self.record_success(result, now),
+            Outcome::Failure => {
+                self.total.record_at_least(result.latency, now);
+                let waited = result.time_to_first_token.unwrap_or(result.latency);
+                self.time_to_first_token.record_at_least(waited, now);
+            }
+            Outcome::Cancelled => {
+                self.total.record_at_least(result.latency, now);
+                if let Some(first) = result.time_to_first_token {
+                    self.time_to_first_token.record(first, now);
+                }
+            }
         }
     }
 
@@ -139,6 +148,26 @@ mod tests {
         assert_eq!(stats.time_to_first_token.average(NOW), Some(millis(1_000)));
         let p50 = stats.time_to_first_token.histogram().quantile(0.5, NOW).unwrap();
         assert!(p50 > millis(950), "{p50:?}");
+    }
+
+    #[test]
+    fn failures_say_nothing_of_an_unknown_candidate() {
+        let stats = LatencyStats::default();
+        stats.record(&RequestResult::failure(millis(1), "connection refused"), NOW);
+        assert_eq!(stats.expected(Tokens(1), NOW), None);
+        stats.record(&RequestResult::success(millis(8_000), TokenUsage::default()), NOW);
+        stats.record(&RequestResult::failure(millis(1), "connection refused"), NOW);
+        assert_eq!(stats.expected(Tokens(1), NOW), Some(millis(8_000)));
+    }
+
+    #[test]
+    fn a_reader_who_leaves_after_a_minute_does_not_make_the_first_token_slow() {
+        let stats = LatencyStats::default();
+        stats.record(&success(2_000, 300, 11), NOW);
+        stats.record(&RequestResult::cancelled(millis(60_000)), NOW);
+        stats.record(&RequestResult::cancelled(millis(60_000)).first_token_after(millis(300)), NOW);
+        assert_eq!(stats.time_to_first_token.average(NOW), Some(millis(300)));
+        assert!(stats.total.average(NOW) > Some(millis(2_000)));
     }
 
     #[test]

@@ -51,7 +51,7 @@ impl LatencyLevels {
         }
     }
 
-    /// The words of the candidates known to be slower than `limit`, to within 9 %: those whose level is above the
+    /// The words of the candidates known to be slower than `limit`, rounded to an eighth of a power of two (up to 13 %): those whose level is above the
     /// limit's. Empty when nobody can be.
     #[inline]
     pub(crate) fn slower_than(&self, limit: Duration) -> &[AtomicU64] {

@@ -23,7 +23,7 @@ const MAX_LEASE_TOKENS: u64 = (1 << 24) - 1;
 /// A candidate's state that changes while requests run. It is made once per candidate and carried over from snapshot
 /// to snapshot by the candidate's id, so counts and learnt statistics survive every update.
 ///
-/// What decisions read and what completions write are on cache lines of their own.
+/// The in-flight count, which decisions of load read, is on a cache line of its own.
 #[derive(Default)]
 pub struct LiveSlot {
     /// Requests and tokens in one word: a reader never sees one without the other.

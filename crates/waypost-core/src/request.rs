@@ -54,7 +54,7 @@ pub struct Message {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct GatewayRequest {
-    /// The caller's id of the request, for logs and traces.
+    /// The caller's id of the request, for logs and traces; routing does not look at it.
     pub request_id: Option<Arc<str>>,
     /// The model or alias asked for.
     pub model: ModelName,
@@ -70,11 +70,11 @@ pub struct GatewayRequest {
     pub stream: bool,
     /// Capabilities that the request needs besides. Default: none.
     pub required_capabilities: CapabilitySet,
-    /// A hash of the caller's credential.
+    /// A hash of the caller's credential. For filters; the router itself does not look at it.
     pub api_key_hash: Option<Arc<str>>,
     /// The tenant, if the context names none.
     pub tenant_id: Option<TenantId>,
-    /// The user, if the context names none.
+    /// The user, if the context names none. For filters; the router itself does not look at it.
     pub user_id: Option<UserId>,
     /// The provider to use if it is still in play after all constraints.
     pub preferred_provider: Option<ProviderId>,
@@ -85,11 +85,11 @@ pub struct GatewayRequest {
     /// The longest time to first token (of a streamed answer) or to the whole answer (otherwise) that a candidate may
     /// be expected to take. Candidates of unknown latency stay.
     pub max_latency: Option<Duration>,
-    /// When the request arrived.
+    /// When the request arrived. For filters and observers; the router itself does not look at it.
     pub timestamp: Option<Timestamp>,
     /// How important the request is, if the context does not say. Default: normal.
     pub priority: RequestPriority,
-    /// How often it was tried before. Default: 0.
+    /// How often it was tried before. Default: 0. For filters; the router itself does not look at it.
     pub retry_count: u32,
 }
 

@@ -59,7 +59,8 @@ pub struct RequestResult {
     pub outcome: Outcome,
     /// From the call to the end.
     pub latency: Duration,
-    /// From the call to the first content; `None` when there was none or nobody looked.
+    /// From the call to the first content; `None` when there was none. Say it of failures and cancellations too: a
+    /// failure without it counts as one that waited for its first token all the time.
     pub time_to_first_token: Option<Duration>,
     /// What was used.
     pub tokens: TokenUsage,

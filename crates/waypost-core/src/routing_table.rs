@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::tenant::MAX_LISTED_PROVIDERS;
 use crate::{
-    CandidateId, MAX_CANDIDATES, ModelName, Pricing, ProviderCandidate, ProviderId, TenantId,
-    TenantRoutingConfig, Weight,
+    CandidateId, LoadBalancingStrategy, MAX_CANDIDATES, ModelName, Pricing, ProviderCandidate, ProviderId,
+    TenantId, TenantRoutingConfig, Weight,
 };
 
 /// The longest chain of aliases.
@@ -167,6 +167,14 @@ pub enum UpdateError {
         /// The other.
         second: String,
     },
+    /// A tenant's default strategy that the router does not know.
+    #[error("tenant `{tenant}` wants strategy {strategy}, which is not registered")]
+    UnknownStrategy {
+        /// The tenant.
+        tenant: TenantId,
+        /// The strategy.
+        strategy: LoadBalancingStrategy,
+    },
     /// More candidates of one model than a pool holds.
     #[error("model `{model}` has {count} candidates, more than {MAX_CANDIDATES}")]
     PoolTooLarge {
@@ -189,6 +197,11 @@ pub enum UpdateError {
 pub struct UpdateErrors(Vec<UpdateError>);
 
 impl UpdateErrors {
+    /// Reasons that another check of a table found.
+    pub const fn new(reasons: Vec<UpdateError>) -> Self {
+        Self(reasons)
+    }
+
     /// The reasons, in the order of the updates, those about the result as a whole last.
     pub fn reasons(&self) -> &[UpdateError] {
         &self.0

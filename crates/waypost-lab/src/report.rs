@@ -94,7 +94,7 @@ pub struct ProviderReport {
     pub time_to_first_token: LatencySummary,
     /// Total time of its answers.
     pub total_time: LatencySummary,
-    /// What its answers cost; `None` when the price is not known.
+    /// What its answers cost; `None` when the price is not known or there was no answer.
     pub cost_nano_usd: Option<u64>,
     /// Requests being served or waiting there, on average until its last event.
     pub mean_in_system: f64,

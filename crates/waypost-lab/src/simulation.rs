@@ -27,9 +27,6 @@ pub enum SimulationError {
     /// Its fleet is not a valid routing table.
     #[error("the scenario's fleet is not valid")]
     Fleet(#[from] BuildError),
-    /// Its model's name is not valid.
-    #[error(transparent)]
-    Id(#[from] waypost::core::IdError),
 }
 
 /// A router in front of simulated providers, in virtual time.
@@ -85,6 +82,10 @@ impl Simulation {
     /// # Errors
     ///
     /// [`SimulationError`] when the scenario's fleet is not valid.
+    ///
+    /// # Panics
+    ///
+    /// Never: the model's name is a constant.
     pub fn with_router(
         scenario: &Scenario,
         seed: u64,
@@ -96,7 +97,13 @@ impl Simulation {
         let builder = candidates.fold(Router::builder(), RouterBuilder::candidate);
         let builder = builder.strategy(scenario.strategy.clone()).seed(seed).shared_clock(shared);
         let router = customize(builder).build()?;
-        Ok(Self { router, clock, scenario: scenario.clone(), seed, model: ModelName::new(MODEL)? })
+        Ok(Self {
+            router,
+            clock,
+            scenario: scenario.clone(),
+            seed,
+            model: ModelName::new(MODEL).expect("the model's name is valid"),
+        })
     }
 
     /// The router, to update it or to ask it afterwards.
@@ -104,20 +111,21 @@ impl Simulation {
         &self.router
     }
 
-    /// Sends all arrivals through the router and lets every request end. Arrivals must be in order of time.
-    pub fn run(&self, arrivals: impl IntoIterator<Item = Arrival>) -> Report {
+    /// Sends all arrivals through the router and lets every request end. Arrivals must be in order of time. A candidate
+    /// that the caller added and no profile simulates counts as refused (`no_profile`).
+    pub fn run(self, arrivals: impl IntoIterator<Item = Arrival>) -> Report {
         self.run_with_progress(arrivals, |_| ())
     }
 
     /// Like [`run`](Self::run); tells after every arrival how many have been routed.
     pub fn run_with_progress(
-        &self,
+        self,
         arrivals: impl IntoIterator<Item = Arrival>,
         mut progress: impl FnMut(u64),
     ) -> Report {
         let arrivals: Vec<Arrival> = arrivals.into_iter().collect();
         let length = arrivals.last().map_or(Duration::ZERO, |last| last.at);
-        let mut run = Run::new(self, length);
+        let mut run = Run::new(&self, length);
         for (number, arrival) in arrivals.iter().enumerate() {
             run.end_until(arrival.at);
             run.arrive(arrival);
@@ -136,13 +144,11 @@ impl Simulation {
 impl<'a> Run<'a> {
     fn new(simulation: &'a Simulation, length: Duration) -> Self {
         let deployments = &simulation.scenario.deployments;
-        let table = simulation.router.routing_table();
         let names: Vec<ProviderId> = deployments
             .iter()
             .filter_map(|deployment| deployment.candidate.clone().build().ok())
             .map(|candidate| candidate.provider().clone())
             .collect();
-        debug_assert_eq!(names.len(), table.candidates().count(), "the fleet was built before");
         Self {
             simulation,
             providers: deployments.iter().map(|d| Provider::new(d.profile.clone(), length)).collect(),
@@ -182,7 +188,11 @@ impl<'a> Run<'a> {
 
     /// Hands a routed request to its provider.
     fn send(&mut self, selected: SelectedProvider, arrival: &Arrival) {
-        let provider = self.places[selected.candidate().provider()];
+        let Some(&provider) = self.places.get(selected.candidate().provider()) else {
+            // The caller added a candidate that no profile simulates.
+            selected.detach();
+            return self.recorder.refused(arrival.at, "no_profile");
+        };
         self.recorder.routed(arrival.at, provider);
         let at_once = Service { first_token: TIME_TO_FAIL, total: TIME_TO_FAIL };
         let request = self.keep(Running {

@@ -107,13 +107,14 @@ fn worst_spell(report: &Report) -> String {
     };
     let mostly = |bin: &&crate::TimelineBin| bin.failed[worst] * 2 > bin.requests[worst];
     let bad: Vec<_> = report.timeline.iter().filter(mostly).map(|bin| bin.start_s).collect();
+    let width = report.duration_s / report.timeline.len().max(1) as f64;
     let name = &report.providers[worst].provider;
+    let share = report.providers[worst].share * 100.0;
     match (bad.first(), bad.last()) {
         (Some(&first), Some(&last)) => format!(
-            "{name} failed most of its requests from {} to {} and still got its {:.0} %: nothing keeps a sick provider out yet.",
+            "Between {} and {} {name} failed most of what it got; of all requests it got {share:.0} %.",
             minutes(first),
-            minutes(last),
-            report.providers[worst].share * 100.0
+            minutes(last + width),
         ),
         _ => format!("{name} failed most often."),
     }

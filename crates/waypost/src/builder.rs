@@ -13,7 +13,7 @@ use waypost_core::{
 
 use crate::metrics::Metrics;
 use crate::router::MAX_STRATEGIES;
-use crate::state::Shared;
+use crate::state::{Shared, check_strategies};
 use crate::{Router, RouterConfig, SystemClock};
 
 /// Builds a [`Router`]. Everything has a default but the candidates; what is wrong is reported by
@@ -49,6 +49,7 @@ pub struct RouterBuilder {
     clock: Option<Arc<dyn Clock>>,
     estimator: Box<dyn TokenEstimator>,
     seed: Option<u64>,
+    strategy: Option<LoadBalancingStrategy>,
 }
 
 /// Everything that kept a router from being built.
@@ -83,6 +84,7 @@ impl Default for RouterBuilder {
             clock: None,
             estimator: Box::new(BytesOverFour),
             seed: None,
+            strategy: None,
         };
         builder
             .register(LoadBalancingStrategy::RoundRobin, RoundRobin::default())
@@ -138,9 +140,9 @@ impl RouterBuilder {
         self
     }
 
-    /// The default strategy. Default: round robin.
+    /// The default strategy, instead of the settings'. Default: round robin.
     pub fn strategy(mut self, strategy: LoadBalancingStrategy) -> Self {
-        self.config.default_strategy = strategy;
+        self.strategy = Some(strategy);
         self
     }
 
@@ -196,12 +198,17 @@ impl RouterBuilder {
     ///
     /// [`BuildError`] with everything that is wrong.
     pub fn build(mut self) -> Result<Router, BuildError> {
+        if let Some(strategy) = self.strategy.take() {
+            self.config.default_strategy = strategy;
+        }
         let table = self.table.updated(std::mem::take(&mut self.updates));
         let table = table.map_err(|errors| self.problems.push(errors.into())).unwrap_or_default();
         let default = &self.config.default_strategy;
         if !self.strategies.iter().any(|(known, _)| known == default) {
             self.problems.push(Problem::DefaultStrategy(default.clone()));
         }
+        let missing = check_strategies(&table, &self.strategies);
+        self.problems.extend(missing.err().map(Problem::Update));
         if self.strategies.len() > MAX_STRATEGIES {
             self.problems.push(Problem::TooManyStrategies);
         }

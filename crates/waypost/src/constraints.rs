@@ -54,7 +54,8 @@ impl Constraints<'_> {
     }
 
     pub(crate) fn context_window(&self, set: &mut CandidateSet<'_>) -> usize {
-        let answer = self.decision.request.max_tokens.unwrap_or(Tokens(1));
+        let DecisionContext { request, context, .. } = self.decision;
+        let answer = request.max_tokens.or(context.max_tokens_hint).unwrap_or(Tokens(1));
         let fits = set.keep(set.pool().context_window_at_least(self.decision.usage.prompt + answer));
         fits + set.keep(set.pool().max_output_at_least(answer))
     }

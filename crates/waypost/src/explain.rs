@@ -127,7 +127,7 @@ fn choose(
     let strategy = inquiry.strategy(directives);
     let balancer = inquiry.runtime().balancer(&strategy);
     let balancer = balancer.ok_or_else(|| RoutingError::StrategyNotFound { strategy: strategy.clone() })?;
-    let decision = inquiry.decision();
+    let decision = inquiry.decision().with_priority(directives.priority);
     let rng = inquiry.shared().seeds.preview();
     let foreseen = balancer.peek(set, &mut SelectContext::new(&decision, rng));
     let candidate = foreseen.filter(|&index| set.contains(index)).map(|index| &set.pool()[index]);

@@ -21,32 +21,18 @@ pub struct RouterMetrics {
     /// How long the timed decisions that selected a candidate took. The histogram's first bucket ends at 139 µs, so it tells
     /// stalls from normal decisions; what a normal one costs is in the benches.
     pub selection_time: HistogramSnapshot,
-    /// Requests in flight at all candidates.
+    /// Requests in flight at all candidates of the routing table.
     pub in_flight: u64,
     /// The version of the routing table.
     pub generation: u64,
 }
-
-/// The kinds of failure, in counting order.
-const KINDS: [&str; 10] = [
-    "model_not_supported",
-    "no_providers_available",
-    "all_providers_filtered",
-    "all_providers_unhealthy",
-    "limits_exceeded",
-    "budget_exceeded",
-    "rejected",
-    "selection_failed",
-    "strategy_not_found",
-    "timeout",
-];
 
 /// The counters behind [`RouterMetrics`].
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     timed: ThreadLocalHistogram,
     untimed: ThreadLocalCounter,
-    failures: CachePadded<[AtomicU64; KINDS.len()]>,
+    failures: CachePadded<[AtomicU64; RoutingError::KINDS.len()]>,
 }
 
 impl Metrics {
@@ -59,14 +45,15 @@ impl Metrics {
     }
 
     pub(crate) fn failed(&self, error: &RoutingError) {
-        let kind = KINDS.iter().position(|&kind| kind == error.kind()).expect("every kind is counted");
-        self.failures[kind].fetch_add(1, Ordering::Relaxed);
+        self.failures[error.kind_index()].fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn snapshot(&self, in_flight: u64, generation: u64) -> RouterMetrics {
         let selection_time = self.timed.snapshot();
-        let failures =
-            KINDS.iter().zip(self.failures.iter()).map(|(&kind, n)| (kind, n.load(Ordering::Relaxed)));
+        let failures = RoutingError::KINDS
+            .iter()
+            .zip(self.failures.iter())
+            .map(|(&kind, n)| (kind, n.load(Ordering::Relaxed)));
         let failures_by_kind: Vec<_> = failures.filter(|&(_, count)| count > 0).collect();
         let failed_routes = failures_by_kind.iter().map(|&(_, count)| count).sum();
         let successful_routes = selection_time.len() + self.untimed.sum();

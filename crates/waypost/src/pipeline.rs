@@ -60,6 +60,7 @@ impl<'a> Pipeline<'a> {
         dropped.0[Stage::Drained as usize] = set.pool().drained() as u16;
         let mut run = Run { pipeline: self, set, directives, observer, dropped, filters: self.filters };
         // One line per stage, in the order of `Stage::ALL`: a loop over stages costs a mispredicted jump for each.
+        run.stage(Stage::Drained, only_filters)?;
         run.stage(Stage::Excluded, Constraints::excluded)?;
         run.stage(Stage::Tenant, Constraints::tenant)?;
         run.stage(Stage::Capability, Constraints::capability)?;
@@ -105,7 +106,7 @@ impl<'a, O: Observer> Run<'_, 'a, O> {
             self.observer.stage(stage, before, self.set);
         }
         if lost > 0 {
-            self.dropped.0[stage as usize] = lost as u16;
+            self.dropped.0[stage as usize] += lost as u16;
             if self.set.is_empty() {
                 return Err(emptied(stage, self.directives));
             }
@@ -115,16 +116,17 @@ impl<'a, O: Observer> Run<'_, 'a, O> {
 
     /// Runs the stage's filters. A filter narrows, whatever it tries.
     fn plugged(&mut self, stage: Stage) -> Result<usize, RoutingError> {
-        let before = self.set.len();
+        let mut lost = 0;
         while let Some((filter, rest)) =
             self.filters.split_first().filter(|(filter, _)| filter.stage() <= stage)
         {
             let mut narrowed = *self.set;
-            filter.filter(&mut narrowed, self.pipeline.constraints.decision, self.directives)?;
-            self.set.retain(|index, _| narrowed.contains(index));
+            let decision = self.pipeline.constraints.decision.with_priority(self.directives.priority);
+            filter.filter(&mut narrowed, &decision, self.directives)?;
+            lost += self.set.keep(narrowed.mask());
             self.filters = rest;
         }
-        Ok(before - self.set.len())
+        Ok(lost)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::constraints::Constraints;
 const NANOS_PER_SEC: u32 = 1_000_000_000;
 
 /// Narrows to preferred candidates; says how many were left aside. The preferences in order: the request's provider,
-/// the tenant's providers, the context's regions, the caller's own zone and region, the latency target, the throughput
+/// the tenant's providers, the context's regions, the caller's own region and zone, the latency target, the throughput
 /// target. Of a list the first entry that is still in play counts.
 pub(crate) fn apply(constraints: &Constraints<'_>, set: &mut CandidateSet<'_>) -> usize {
     let decision = constraints.decision;

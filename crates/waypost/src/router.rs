@@ -12,7 +12,7 @@ use waypost_core::{
 use crate::constraints::Constraints;
 use crate::pipeline::{Nobody, Pipeline};
 use crate::pool_runtime::{PoolRuntime, Winner};
-use crate::state::{RouterState, Shared, Strategies};
+use crate::state::{RouterState, Shared, Strategies, check_strategies};
 use crate::{
     Explanation, RouterBuilder, RouterMetrics, RoutingDecision, SelectedProvider, explain, preferences,
 };
@@ -140,11 +140,13 @@ impl Router {
 
         let mut set = inquiry.runtime().pool.all();
         let mut directives = Directives::default();
-        let dropped = pipeline.run(&mut set, &mut directives, &mut Nobody)?;
+        // Before the stages: a pool that is too slow as a whole must be able to recover.
         if pipeline.constraints.latency_limit().is_some() || preferences::look_at_latency(&decision) {
             set.pool().refresh_next_latency(now);
         }
+        let dropped = pipeline.run(&mut set, &mut directives, &mut Nobody)?;
 
+        let decision = decision.with_priority(directives.priority);
         let strategy = inquiry.strategy(&mut directives);
         let balancer = inquiry.runtime().balancer(&strategy);
         let balancer =
@@ -167,7 +169,7 @@ impl Router {
         let decision = RoutingDecision {
             strategy_used: strategy,
             rule_matched: directives.rule_matched,
-            priority: directives.priority.unwrap_or(decision.priority()),
+            priority: decision.priority(),
             candidates_considered: set.pool().len(),
             candidates_left,
             generation: state.snapshot.generation(),
@@ -198,6 +200,7 @@ impl Router {
     ) -> Result<u64, UpdateErrors> {
         let next = self.inner.state.update(|current| {
             let table = current.table.updated(updates)?;
+            check_strategies(&table, &current.strategies)?;
             Ok(current.next(table, Arc::clone(&current.strategies), &self.inner.shared))
         });
         next.map(|state| state.snapshot.generation())
@@ -227,7 +230,8 @@ impl Router {
     }
 
     /// Records how a request ended that was not finished by its [`SelectedProvider`]: for callers that had to
-    /// [`detach`](SelectedProvider::detach). The in-flight count is not touched.
+    /// [`detach`](SelectedProvider::detach). The in-flight count is not touched. A candidate that serves several models
+    /// is taken as one of the first of them, by name: its statistics are shared, what balancers learn is not.
     ///
     /// # Errors
     ///

@@ -23,6 +23,7 @@ pub struct SelectedProvider {
     decision: RoutingDecision,
     usage: TokenUsage,
     expected_latency: Option<Duration>,
+    first_token: Option<Duration>,
     /// Whether nobody said yet how the request ended.
     open: bool,
 }
@@ -35,7 +36,7 @@ impl SelectedProvider {
         usage: TokenUsage,
         expected_latency: Option<Duration>,
     ) -> Self {
-        Self { lease, started, decision, usage, expected_latency, open: true }
+        Self { lease, started, decision, usage, expected_latency, first_token: None, open: true }
     }
 
     /// The candidate.
@@ -60,6 +61,18 @@ impl SelectedProvider {
 
     pub(crate) const fn set_selection_time(&mut self, time: Duration) {
         self.decision.selection_time = Some(time);
+    }
+
+    /// Says that the first content of the answer has come, so that a selection that is dropped later, because the
+    /// reader left, still teaches how fast it came. The first call counts.
+    pub fn first_content(&mut self) {
+        let now = self.clock_now();
+        self.first_content_at(now);
+    }
+
+    /// Like [`first_content`](Self::first_content) for callers that have just read the router's clock.
+    pub fn first_content_at(&mut self, now: Timestamp) {
+        self.first_token.get_or_insert(now.since(self.started));
     }
 
     /// Says how the request ended. A result that is marked for another candidate counts for this one all the same: the
@@ -96,7 +109,9 @@ impl Drop for SelectedProvider {
     fn drop(&mut self) {
         if self.open {
             let now = self.clock_now();
-            self.settle(&RequestResult::cancelled(now.since(self.started)), now);
+            let mut cancelled = RequestResult::cancelled(now.since(self.started));
+            cancelled.time_to_first_token = self.first_token;
+            self.settle(&cancelled, now);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use waypost_core::{
     BuildLoadBalancer, CandidateFilter, Clock, LoadBalancingStrategy, ModelName, PoolIndex, ResultObserver,
-    RoutingSnapshot, RoutingTable, SeedSequence, TokenEstimator,
+    RoutingSnapshot, RoutingTable, SeedSequence, TokenEstimator, UpdateError, UpdateErrors,
 };
 
 use crate::RouterConfig;
@@ -70,6 +70,21 @@ impl RouterState {
     pub(crate) fn runtime(&self, pool: PoolIndex) -> &Arc<PoolRuntime> {
         &self.runtimes[pool.get()]
     }
+}
+
+/// Whether every strategy that a tenant names is registered.
+pub(crate) fn check_strategies(
+    table: &RoutingTable,
+    strategies: &[(LoadBalancingStrategy, Arc<dyn BuildLoadBalancer>)],
+) -> Result<(), UpdateErrors> {
+    let missing = table.tenants().filter_map(|(tenant, config)| {
+        let strategy = config.default_strategy.as_ref()?;
+        let known = strategies.iter().any(|(known, _)| known == strategy);
+        let error = || UpdateError::UnknownStrategy { tenant: tenant.clone(), strategy: strategy.clone() };
+        (!known).then(error)
+    });
+    let missing: Vec<_> = missing.collect();
+    if missing.is_empty() { Ok(()) } else { Err(UpdateErrors::new(missing)) }
 }
 
 impl std::fmt::Debug for RouterState {

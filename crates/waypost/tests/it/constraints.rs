@@ -1,12 +1,13 @@
 //! Promise 8: no path selects a candidate that is excluded, not allowed for the tenant, incapable of the request,
 //! drained, or over budget. And the other direction: what is refused had no candidate.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
 use waypost::core::{
-    BytesOverFour, CandidateId, NanoUsd, Stage, TenantId, TenantRoutingConfig, Timestamp, TokenEstimator,
-    TokenUsage, Tokens, Zone,
+    BytesOverFour, CandidateId, Ewma, ManualClock, NanoUsd, Stage, TenantId, TenantRoutingConfig, Timestamp,
+    TokenEstimator, TokenUsage, Tokens, Zone,
 };
 use waypost::{
     GatewayRequest, LoadBalancingStrategy, ProviderCandidate, RequestResult, Router, RoutingContext,
@@ -134,7 +135,7 @@ fn with_known_latencies() -> Router {
         .candidate(ProviderCandidate::openai("slow", "m"))
         .candidate(ProviderCandidate::openai("fast", "m"))
         .candidate(ProviderCandidate::openai("unknown", "m"))
-        .clock(waypost::core::ManualClock::at(Timestamp::from_nanos(1_000_000_000)))
+        .clock(ManualClock::at(Timestamp::from_nanos(1_000_000_000)))
         .build()
         .unwrap();
     for (name, first, total) in [("slow", 4_000, 13_900), ("fast", 200, 1_190)] {
@@ -184,6 +185,36 @@ fn latency_bounds_and_targets_look_at_what_was_measured() {
         router.route(&only_slow.max_latency(second), &context()),
         Err(RoutingError::AllProvidersFiltered { stage: Stage::Latency })
     ));
+}
+
+#[test]
+fn a_pool_that_was_too_slow_as_a_whole_recovers() {
+    let clock = Arc::new(ManualClock::at(Timestamp::from_nanos(1)));
+    let shared: Arc<ManualClock> = Arc::clone(&clock);
+    let router = fleet::plain(3).shared_clock(shared).build().unwrap();
+    let second = Duration::from_secs(1);
+    let slow = RequestResult::success(second * 9, TokenUsage::default()).first_token_after(second * 5);
+    for _ in 0..3 {
+        router.route(&fleet::request(), &RoutingContext::default()).unwrap().finish(&slow);
+    }
+    let hurried = fleet::request().streaming(true).max_latency(second);
+    let route = || router.route(&hurried, &RoutingContext::default()).map(drop);
+    assert_eq!(route(), Err(RoutingError::AllProvidersFiltered { stage: Stage::Latency }));
+    clock.advance(Ewma::STALE_AFTER + second);
+    assert!((0..40).any(|_| route().is_ok()), "what was slow five minutes ago is not slow for ever");
+}
+
+#[test]
+fn a_hint_of_the_answers_length_counts_in_the_window() {
+    let router = Router::builder()
+        .candidate(ProviderCandidate::openai("p", "m").context_window(Tokens(8_192)))
+        .build()
+        .unwrap();
+    let request = fleet::request().prompt_tokens(Tokens(8_000));
+    let context = RoutingContext::default().with_max_tokens_hint(Tokens(2_000));
+    let error = router.route(&request, &context).unwrap_err();
+    assert_eq!(error, RoutingError::AllProvidersFiltered { stage: Stage::ContextWindow });
+    assert!(router.route(&request, &RoutingContext::default()).is_ok());
 }
 
 #[test]

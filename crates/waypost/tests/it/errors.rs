@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use waypost::core::{
     CandidateFilter, CandidateSet, Clock, DecisionContext, Directives, ManualClock, ModelName, NanoUsd,
-    Rejection, RejectionReason, RuleId, Stage, StrategyName, TenantId, TenantRoutingConfig, Timestamp,
-    Tokens,
+    Rejection, RejectionReason, RoutingTableUpdate, RuleId, Stage, StrategyName, TenantId,
+    TenantRoutingConfig, Timestamp, Tokens,
 };
 use waypost::core::{CandidateIndex, Generator, LoadBalancer, Pool, SelectContext};
 use waypost::{LoadBalancingStrategy, ProviderCandidate, Router, RouterConfig, RoutingContext, RoutingError};
@@ -49,6 +49,26 @@ impl CandidateFilter for Rejects {
         _: &mut Directives,
     ) -> Result<(), Rejection> {
         Err(Rejection { rule: RuleId::new("night").ok(), reason: RejectionReason::MaintenanceMode })
+    }
+}
+
+/// Names a strategy.
+#[derive(Debug)]
+struct Directs(LoadBalancingStrategy);
+
+impl CandidateFilter for Directs {
+    fn stage(&self) -> Stage {
+        Stage::Rules
+    }
+
+    fn filter(
+        &self,
+        _: &mut CandidateSet<'_>,
+        _: &DecisionContext<'_>,
+        directives: &mut Directives,
+    ) -> Result<(), Rejection> {
+        directives.strategy = Some(self.0.clone());
+        Ok(())
     }
 }
 
@@ -102,6 +122,7 @@ fn each_stage_that_empties_the_set_has_its_error() {
         assert_eq!(error, RoutingError::AllProvidersFiltered { stage });
         assert_eq!(error.stage(), Some(stage));
     }
+    assert!(error_of(&build(Stage::Latency)).is_retryable() && !error_of(&build(Stage::Tag)).is_retryable());
     assert_eq!(error_of(&build(Stage::Health)).retry_after(), wait);
     assert!(error_of(&build(Stage::Health)).is_retryable());
 }
@@ -140,10 +161,13 @@ fn time_that_is_over_is_a_timeout() {
 #[test]
 fn strategies_that_are_missing_or_undecided_are_errors() {
     let custom = || LoadBalancingStrategy::Custom(StrategyName::new("undecided").unwrap());
-    let acme = TenantRoutingConfig { default_strategy: Some(custom()), ..TenantRoutingConfig::default() };
-    let router = fleet::plain(2).tenant("acme", acme).build().unwrap();
-    let context = RoutingContext::default().with_tenant(TenantId::new("acme").unwrap());
-    let route = || router.route(&fleet::request(), &context).map(drop);
+    let acme = || TenantRoutingConfig { default_strategy: Some(custom()), ..TenantRoutingConfig::default() };
+    let refused = fleet::plain(2).tenant("acme", acme()).build().unwrap_err();
+    assert_eq!(refused.to_string(), "tenant `acme` wants strategy undecided, which is not registered");
+    let router = fleet::plain(2).filter(Directs(custom())).build().unwrap();
+    let set = || RoutingTableUpdate::SetTenant { tenant: TenantId::new("acme").unwrap(), config: acme() };
+    assert!(router.update_routing_table([set()]).is_err());
+    let route = || router.route(&fleet::request(), &RoutingContext::default()).map(drop);
     assert_eq!(route(), Err(RoutingError::StrategyNotFound { strategy: custom() }));
 
     let undecided: std::sync::Arc<dyn LoadBalancer> = std::sync::Arc::new(Undecided);
@@ -152,6 +176,7 @@ fn strategies_that_are_missing_or_undecided_are_errors() {
         .unwrap();
     assert_eq!(route(), Err(RoutingError::SelectionFailed { strategy: custom(), candidates: 2 }));
     assert_eq!(router.metrics().failed_routes, 2);
+    assert!(router.update_routing_table([set()]).is_ok(), "now it is registered");
 
     let missing = fleet::plain(1).strategy(LoadBalancingStrategy::LeastLatency).build();
     assert_eq!(missing.unwrap_err().to_string(), "the default strategy least_latency is not registered");

@@ -114,15 +114,24 @@ fn a_dropped_selection_is_a_cancellation_with_the_time_it_took() {
     let clock = Arc::new(ManualClock::at(Timestamp::from_nanos(1)));
     let shared: Arc<ManualClock> = Arc::clone(&clock);
     let router = fleet::plain(1).shared_clock(shared).build().unwrap();
-    let selected = route(&router);
-    clock.advance(Duration::from_secs(3));
-    drop(selected);
+    let second = Duration::from_secs(1);
+    let usage = TokenUsage::new(Tokens(1), Tokens(1));
+    route(&router).finish(&RequestResult::success(second, usage).first_token_after(second / 2));
+
+    let mut left_early = route(&router);
+    clock.advance(second / 2);
+    left_early.first_content();
+    clock.advance(second * 60);
+    drop(left_early);
     let table = router.routing_table();
     let live = table.candidates().next().unwrap().live();
-    assert_eq!((live.outcomes().cancelled, live.outcomes().total()), (1, 1));
+    assert_eq!((live.outcomes().cancelled, live.outcomes().total()), (1, 2));
+    let now = router.clock().now();
+    assert!(live.latency().total.average(now) > Some(second * 30), "it took that long at least");
     assert_eq!(
-        live.latency().total.average(Timestamp::from_nanos(1) + Duration::from_secs(3)),
-        Some(Duration::from_secs(3))
+        live.latency().time_to_first_token.average(now),
+        Some(second / 2),
+        "a reader who leaves is no slowness"
     );
 }
 

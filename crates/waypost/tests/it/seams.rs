@@ -37,6 +37,27 @@ impl CandidateFilter for HighGoesToP1 {
     }
 }
 
+/// Sees the priority that the rule before it gave.
+#[derive(Debug)]
+struct OnlyCriticalAtP1;
+
+impl CandidateFilter for OnlyCriticalAtP1 {
+    fn stage(&self) -> Stage {
+        Stage::Limits
+    }
+
+    fn filter(
+        &self,
+        set: &mut CandidateSet<'_>,
+        decision: &DecisionContext<'_>,
+        _: &mut Directives,
+    ) -> Result<(), Rejection> {
+        let critical = decision.priority() == RequestPriority::Critical;
+        set.retain(|_, candidate| critical || candidate.provider() != "p1");
+        Ok(())
+    }
+}
+
 /// Tries to bring back what others took out.
 #[derive(Debug)]
 struct PutsEverythingBack;
@@ -91,6 +112,13 @@ fn a_filter_narrows_and_directs() {
     assert_eq!(decision.to_string(), "random chose 1 of 1 left of 3 (rules −2), by rule high");
     let low = router.route(&high, &RoutingContext::default().with_priority(RequestPriority::Low)).unwrap();
     assert_eq!(low.decision().to_string(), "round_robin chose 1 of 3 left");
+}
+
+#[test]
+fn a_priority_takes_effect_on_the_rest_of_the_decision() {
+    let router = fleet::plain(3).filter(OnlyCriticalAtP1).filter(HighGoesToP1).build().unwrap();
+    let high = fleet::request().priority(RequestPriority::High);
+    assert_eq!(router.route(&high, &RoutingContext::default()).unwrap().candidate().provider(), "p1");
 }
 
 #[test]
