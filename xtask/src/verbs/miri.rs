@@ -7,8 +7,7 @@ use anyhow::{Result, ensure};
 use crate::command;
 
 /// The tests with threads, leases or swaps; property tests would take hours under an interpreter.
-const TESTS: [&str; 5] =
-    ["snapshot_cell", "live::", "thread", "windowed_histogram::tests::time", "latency_levels::tests::levels"];
+const TESTS: [&str; 4] = ["snapshot_cell", "live::", "stats::", "thread_local_histogram"];
 
 pub(super) fn run(arguments: &[String]) -> Result<()> {
     super::no_arguments(arguments)?;
