@@ -19,11 +19,13 @@ pub(crate) struct Constraints<'a> {
 /// Each stage takes out what its constraint rules out, and says how many fell out; without a constraint, none.
 impl Constraints<'_> {
     /// Whether the time for routing is over before it began.
+    #[inline]
     pub(crate) fn is_too_late(&self) -> bool {
         self.decision.context.is_deadline_exceeded(self.decision.now)
     }
 
     /// The longest a candidate may be expected to take: what the request says, or what the deadline leaves.
+    #[inline]
     pub(crate) fn latency_limit(&self) -> Option<Duration> {
         let remaining = self.decision.context.remaining_time(self.decision.now);
         match (self.decision.request.max_latency, remaining) {
@@ -32,6 +34,7 @@ impl Constraints<'_> {
         }
     }
 
+    #[inline]
     pub(crate) fn excluded(&self, set: &mut CandidateSet<'_>) -> usize {
         let DecisionContext { request, context, .. } = self.decision;
         let mut dropped = 0;
@@ -43,16 +46,19 @@ impl Constraints<'_> {
         dropped
     }
 
+    #[inline]
     pub(crate) fn tenant(&self, set: &mut CandidateSet<'_>) -> usize {
         let allowed = self.tenant.and_then(|tenant| self.snapshot.allowed(self.pool, tenant));
         allowed.map_or(0, |allowed| set.keep(allowed))
     }
 
+    #[inline]
     pub(crate) fn capability(&self, set: &mut CandidateSet<'_>) -> usize {
         let needed = self.decision.needed_capabilities();
         needed.iter().map(|capability| set.keep(set.pool().capable(capability))).sum()
     }
 
+    #[inline]
     pub(crate) fn context_window(&self, set: &mut CandidateSet<'_>) -> usize {
         let DecisionContext { request, context, .. } = self.decision;
         let answer = request.max_tokens.or(context.max_tokens_hint).unwrap_or(Tokens(1));
@@ -60,6 +66,7 @@ impl Constraints<'_> {
         fits + set.keep(set.pool().max_output_at_least(answer))
     }
 
+    #[inline]
     pub(crate) fn region(&self, set: &mut CandidateSet<'_>) -> usize {
         let pool = set.pool();
         match self.decision.context.allowed_regions.as_slice() {
@@ -73,11 +80,13 @@ impl Constraints<'_> {
         }
     }
 
+    #[inline]
     pub(crate) fn tag(&self, set: &mut CandidateSet<'_>) -> usize {
         self.decision.context.required_tags.iter().map(|tag| set.keep(set.pool().tagged(tag))).sum()
     }
 
     /// Time to first token bounds every request; the whole answer bounds those that are not streamed.
+    #[inline]
     pub(crate) fn latency(&self, set: &mut CandidateSet<'_>) -> usize {
         let Some(limit) = self.latency_limit() else { return 0 };
         let late = set.drop_slower_to_first_token_than(limit);
@@ -97,6 +106,7 @@ impl Constraints<'_> {
     }
 
     /// A price class at a time: a request costs the same at all its members.
+    #[inline]
     pub(crate) fn cost(&self, set: &mut CandidateSet<'_>) -> usize {
         let Some(limit) = self.cost_limit() else { return 0 };
         if set.pool().costs_at_most(self.decision.usage, limit) {
