@@ -10,7 +10,7 @@ use waypost_core::{LoadBalancingStrategy, Tokens};
 /// use waypost::RouterConfig;
 ///
 /// let config = RouterConfig::default();
-/// assert_eq!(config.max_routing_time.as_millis(), 10);
+/// assert_eq!(config.max_routing_time.as_secs(), 1);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(
@@ -24,7 +24,8 @@ pub struct RouterConfig {
     /// robin.
     pub default_strategy: LoadBalancingStrategy,
     /// The longest a decision may take; a longer one fails with [`Timeout`](crate::RoutingError::Timeout), because the
-    /// machine is in trouble that one more request would deepen. Default: 10 ms, ten thousand times the usual.
+    /// machine is in trouble that one more request would deepen. Default: 1 s: a thread that loses its processor for tens
+    /// of milliseconds is an ordinary event on a busy machine, and no reason to fail a request.
     pub max_routing_time: Duration,
     /// How long an answer is taken to be, for costs and latencies, when neither the request nor the context says.
     /// Default: 1,000 tokens.
@@ -35,7 +36,7 @@ impl Default for RouterConfig {
     fn default() -> Self {
         Self {
             default_strategy: LoadBalancingStrategy::RoundRobin,
-            max_routing_time: Duration::from_millis(10),
+            max_routing_time: Duration::from_secs(1),
             default_completion_tokens: Tokens(1_000),
         }
     }
