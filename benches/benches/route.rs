@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use waypost::LoadBalancingStrategy as Strategy;
+use waypost::{GatewayRequest, LoadBalancingStrategy as Strategy, RequestResult, Router, RoutingContext};
 use waypost_benches::floor::Floor;
 use waypost_benches::{Rows, fleet, naive};
 
@@ -31,18 +31,23 @@ fn floor(criterion: &mut Criterion, rows: &Rows) {
     });
 }
 
-/// All constraints and preferences in use; the clock is read once and handed on.
+/// One decision and its end; the clock is read once and handed on.
+fn route_and_finish(router: &Router, inquiry: &(GatewayRequest, RoutingContext), answer: &RequestResult) {
+    let now = router.clock().now();
+    let selected = router.route_at(black_box(&inquiry.0), black_box(&inquiry.1), now).expect("served");
+    selected.finish_at(black_box(answer), now);
+}
+
+/// All constraints and preferences in use.
 fn constrained(criterion: &mut Criterion, rows: &Rows, strategy: &Strategy) {
     for candidates in SIZES {
         let router = fleet::router(candidates, strategy.clone());
-        let ((request, context), answer) = (fleet::constrained(), fleet::answer());
-        let selected = router.route(&request, &context).expect("the fleet serves the request");
+        let (inquiry, answer) = (fleet::constrained(), fleet::answer());
+        let selected = router.route(&inquiry.0, &inquiry.1).expect("the fleet serves the request");
         assert!(selected.decision().candidates_left < candidates, "{}", selected.decision());
         drop(selected);
         rows.measure(criterion, &format!("route/{strategy}"), candidates, || {
-            let now = router.clock().now();
-            let selected = router.route_at(black_box(&request), black_box(&context), now).expect("served");
-            selected.finish_at(black_box(&answer), now);
+            route_and_finish(&router, &inquiry, &answer);
         });
         assert_eq!(router.metrics().in_flight, 0);
     }
@@ -66,17 +71,14 @@ fn clocked(criterion: &mut Criterion, rows: &Rows) {
 fn plain(criterion: &mut Criterion, rows: &Rows) {
     for candidates in SIZES {
         let router = fleet::router(candidates, Strategy::RoundRobin);
-        let ((request, context), answer) = (fleet::plain(), fleet::answer());
+        let (inquiry, answer) = (fleet::plain(), fleet::answer());
         rows.measure(criterion, "plain/round_robin", candidates, || {
-            router
-                .route(black_box(&request), black_box(&context))
-                .expect("served")
-                .finish(black_box(&answer));
+            route_and_finish(&router, &inquiry, &answer);
         });
     }
 }
 
-/// A name that nobody serves: the Bloom filter's case.
+/// A name that nobody serves.
 fn unknown_model(criterion: &mut Criterion, rows: &Rows) {
     let router = fleet::router(8, Strategy::RoundRobin);
     let (mut request, context) = fleet::plain();
@@ -90,12 +92,9 @@ fn unknown_model(criterion: &mut Criterion, rows: &Rows) {
 fn contended(criterion: &mut Criterion, rows: &Rows) {
     for candidates in [8, 1_000] {
         let router = fleet::router(candidates, Strategy::RoundRobin);
-        let ((request, context), answer) = (fleet::constrained(), fleet::answer());
+        let (inquiry, answer) = (fleet::constrained(), fleet::answer());
         rows.measure_threads(criterion, "route/round_robin", candidates, 2, || {
-            router
-                .route(black_box(&request), black_box(&context))
-                .expect("served")
-                .finish(black_box(&answer));
+            route_and_finish(&router, &inquiry, &answer);
         });
     }
     let floor = Floor::new(fleet::MODEL, 8);
