@@ -183,6 +183,13 @@ impl LoadBalancer for RoundRobinBalancer {
             None => set.nth(cx.rng.below(len)),
         }
     }
+
+    /// Goes on with the turn of the pool as a whole; subsets begin anew.
+    fn carried_over(&self, _pool: &Pool) -> Option<Arc<dyn LoadBalancer>> {
+        let next = Self::starting_at(self.first);
+        next.whole.store(self.whole.load(Ordering::Relaxed), Ordering::Relaxed);
+        Some(Arc::new(next))
+    }
 }
 
 /// A hash of the subset, never zero.
@@ -221,6 +228,18 @@ mod tests {
         let rig = SelectRig::new(0);
         let picks: Vec<_> = (0..5).map(|_| rig.select(&balancer, &pool.all()).unwrap().get()).collect();
         assert_eq!(picks, [0, 1, 2, 3, 0]);
+    }
+
+    #[test]
+    fn the_turn_goes_on_in_the_pool_that_takes_the_place() {
+        let (pool, rig) = (pool_of(5), SelectRig::new(0));
+        let mut balancer: Arc<dyn LoadBalancer> = Arc::new(RoundRobinBalancer::starting_at(3));
+        let mut picks = Vec::new();
+        for _ in 0..15 {
+            picks.push(rig.select(&balancer, &pool.all()).unwrap().get());
+            balancer = balancer.carried_over(&pool).unwrap();
+        }
+        assert!(picks.windows(2).all(|pair| (pair[0] + 1) % 5 == pair[1]), "{picks:?}");
     }
 
     #[test]

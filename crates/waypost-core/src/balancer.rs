@@ -39,6 +39,12 @@ pub trait LoadBalancer: fmt::Debug + Send + Sync {
 
     /// Learns how a request at a candidate of the pool ended, whichever strategy chose it. Default: nothing to learn.
     fn record_result(&self, _event: &ResultEvent<'_>) {}
+
+    /// The balancer of the pool that takes this one's pool's place after an update, with what this one knows: whose
+    /// turn it is, what it learnt. Candidates are the same when their ids are. Default: `None`, begin anew.
+    fn carried_over(&self, _pool: &Pool) -> Option<Arc<dyn LoadBalancer>> {
+        None
+    }
 }
 
 impl<L: LoadBalancer + ?Sized> LoadBalancer for Arc<L> {
@@ -52,6 +58,10 @@ impl<L: LoadBalancer + ?Sized> LoadBalancer for Arc<L> {
 
     fn record_result(&self, event: &ResultEvent<'_>) {
         (**self).record_result(event);
+    }
+
+    fn carried_over(&self, pool: &Pool) -> Option<Arc<dyn LoadBalancer>> {
+        (**self).carried_over(pool)
     }
 }
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use waypost_core::{
-    CandidateIndex, LiveSlot, LoadBalancer, LoadBalancingStrategy, Pool, ProviderCandidate, ResultEvent,
+    BuildLoadBalancer, CandidateIndex, LiveSlot, LoadBalancer, LoadBalancingStrategy, Pool,
+    ProviderCandidate, ResultEvent,
 };
 
 use crate::state::{Shared, Strategies};
@@ -18,9 +19,18 @@ pub(crate) struct PoolRuntime {
 }
 
 impl PoolRuntime {
-    pub(crate) fn new(pool: Arc<Pool>, strategies: &Strategies, shared: &Arc<Shared>) -> Self {
-        let build = |(name, strategy): &(LoadBalancingStrategy, Arc<dyn waypost_core::BuildLoadBalancer>)| {
-            (name.clone(), strategy.build(&pool, &mut shared.seeds.generator()))
+    /// The runtime of a pool. `before` is that of the pool whose place it takes, if its strategies are the same: what
+    /// its balancers know is carried over.
+    pub(crate) fn new(
+        pool: Arc<Pool>,
+        before: Option<&Self>,
+        strategies: &Strategies,
+        shared: &Arc<Shared>,
+    ) -> Self {
+        let build = |(name, strategy): &(LoadBalancingStrategy, Arc<dyn BuildLoadBalancer>)| {
+            let carried_over = before.and_then(|before| before.balancer(name)?.carried_over(&pool));
+            let new = || strategy.build(&pool, &mut shared.seeds.generator());
+            (name.clone(), carried_over.unwrap_or_else(new))
         };
         let balancers = strategies.iter().map(build).collect();
         Self { pool, shared: Arc::clone(shared), balancers }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use waypost_core::{
-    BuildLoadBalancer, CandidateFilter, Clock, LoadBalancingStrategy, ModelName, PoolIndex, ResultObserver,
-    RoutingSnapshot, RoutingTable, SeedSequence, TokenEstimator, UpdateError, UpdateErrors,
+    BuildLoadBalancer, CandidateFilter, Clock, LoadBalancingStrategy, ModelName, Pool, PoolIndex,
+    ResultObserver, RoutingSnapshot, RoutingTable, SeedSequence, TokenEstimator, UpdateError, UpdateErrors,
 };
 
 use crate::RouterConfig;
@@ -42,7 +42,8 @@ impl RouterState {
         Self::assemble(table, snapshot, strategies, shared, |_| None)
     }
 
-    /// The version after this one. Pools that did not change keep their balancers, unless strategies did.
+    /// The version after this one. Pools that did not change keep their balancers, those that did carry over what
+    /// their balancers know, unless strategies changed.
     pub(crate) fn next(&self, table: RoutingTable, strategies: Strategies, shared: &Arc<Shared>) -> Self {
         let snapshot = RoutingSnapshot::compile(&table, Some(&self.snapshot), shared.clock.now());
         let same_strategies = Arc::ptr_eq(&strategies, &self.strategies);
@@ -60,8 +61,10 @@ impl RouterState {
         known: impl Fn(&ModelName) -> Option<Arc<PoolRuntime>>,
     ) -> Self {
         let runtime = |pool: &Arc<_>| {
-            let reusable = known(waypost_core::Pool::model(pool)).filter(|old| Arc::ptr_eq(&old.pool, pool));
-            reusable.unwrap_or_else(|| Arc::new(PoolRuntime::new(Arc::clone(pool), &strategies, shared)))
+            let before = known(Pool::model(pool));
+            let unchanged = before.clone().filter(|before| Arc::ptr_eq(&before.pool, pool));
+            let new = || PoolRuntime::new(Arc::clone(pool), before.as_deref(), &strategies, shared);
+            unchanged.unwrap_or_else(|| Arc::new(new()))
         };
         let runtimes = snapshot.pools().iter().map(runtime).collect();
         Self { table, snapshot, strategies, runtimes }

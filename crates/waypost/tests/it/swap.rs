@@ -126,6 +126,24 @@ fn a_late_result_for_a_removed_candidate_harms_nobody() {
 }
 
 #[test]
+fn turns_go_on_through_updates() {
+    let router = fleet::plain(4).build().unwrap();
+    let next = || {
+        let selected = router.route(&fleet::request(), &RoutingContext::default()).unwrap();
+        selected.candidate().provider().as_str()[1..].parse::<i64>().unwrap()
+    };
+    let mut last = next();
+    for weight in 1..30 {
+        let weight = Weight::try_from(weight).unwrap();
+        let update = Update::UpdateProviderWeight { provider: fleet::provider("p2"), model: None, weight };
+        router.update_routing_table([update]).unwrap();
+        let this = next();
+        assert_eq!(this, (last + 1) % 4, "an autoscaler that sets a weight must not restart the turns");
+        last = this;
+    }
+}
+
+#[test]
 fn a_refused_update_changes_nothing() {
     let router = fleet::plain(2).build().unwrap();
     let unknown = Update::RemoveProvider { provider: fleet::provider("nobody"), model: None };
