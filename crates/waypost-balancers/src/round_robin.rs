@@ -192,7 +192,7 @@ impl LoadBalancer for RoundRobinBalancer {
     }
 }
 
-/// A hash of the subset, never zero.
+/// A hash of the subset, never zero: the one subset whose hash would be zero shares the place of another.
 fn key_of(set: &CandidateSet<'_>) -> u64 {
     let fold = |key: u64, &word: &u64| (key ^ word).wrapping_mul(FOLD).rotate_left(31);
     set.as_words().iter().fold(SUBSET_SEED, fold).max(1)

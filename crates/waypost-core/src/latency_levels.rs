@@ -51,8 +51,8 @@ impl LatencyLevels {
         }
     }
 
-    /// The words of the candidates known to be slower than `limit`, rounded to an eighth of a power of two (up to 13 %): those whose level is above the
-    /// limit's. Empty when nobody can be.
+    /// The words of the candidates known to be slower than `limit`: those whose level is above the limit's, so rounded
+    /// to an eighth of a power of two (up to 13 %). Empty when nobody can be.
     #[inline]
     pub(crate) fn slower_than(&self, limit: Duration) -> &[AtomicU64] {
         let first = usize::from(level_of(nanos_of(limit))) * self.words;

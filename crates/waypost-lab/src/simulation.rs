@@ -106,7 +106,7 @@ impl Simulation {
         })
     }
 
-    /// The router, to update it or to ask it afterwards.
+    /// The router, to update it before the run; a clone of it can be asked afterwards.
     pub const fn router(&self) -> &Router {
         &self.router
     }

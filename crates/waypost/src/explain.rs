@@ -113,7 +113,16 @@ impl Explanation {
         let mut directives = Directives::default();
         let mut reports = Reports::default();
         let passed = inquiry.pipeline(&decision).run(&mut set, &mut directives, &mut reports);
-        self.stages.extend(reports.0.into_iter().filter(|report| report.stage != Stage::Drained));
+        for report in reports.0 {
+            match self.stages.last_mut() {
+                // Filters may take out more at the stage that the pool itself began.
+                Some(first) if first.stage == report.stage => {
+                    first.dropped.extend(report.dropped);
+                    first.left = report.left;
+                }
+                _ => self.stages.push(report),
+            }
+        }
         self.rule_matched.clone_from(&directives.rule_matched);
         self.outcome = passed.and_then(|_| choose(inquiry, &set, &mut directives));
     }

@@ -121,6 +121,36 @@ fn a_priority_takes_effect_on_the_rest_of_the_decision() {
     assert_eq!(router.route(&high, &RoutingContext::default()).unwrap().candidate().provider(), "p1");
 }
 
+/// Keeps `p0` out of service.
+#[derive(Debug)]
+struct P0IsDrained;
+
+impl CandidateFilter for P0IsDrained {
+    fn stage(&self) -> Stage {
+        Stage::Drained
+    }
+
+    fn filter(
+        &self,
+        set: &mut CandidateSet<'_>,
+        _: &DecisionContext<'_>,
+        _: &mut Directives,
+    ) -> Result<(), Rejection> {
+        set.retain(|_, candidate| candidate.provider() != "p0");
+        Ok(())
+    }
+}
+
+#[test]
+fn a_filter_of_the_first_stage_is_counted_and_explained_there() {
+    let router = fleet::plain(3).filter(P0IsDrained).build().unwrap();
+    let explained = router.explain(&fleet::request(), &RoutingContext::default());
+    assert_eq!((explained.stages[0].stage, explained.stages[0].left), (Stage::Drained, 2));
+    assert_eq!(explained.stages[0].dropped.len(), 1);
+    let selected = router.route(&fleet::request(), &RoutingContext::default()).unwrap();
+    assert_eq!(selected.decision().dropped_by(Stage::Drained), 1);
+}
+
 #[test]
 fn a_filter_cannot_bring_back_what_was_taken_out() {
     let router = fleet::plain(3).filter(PutsEverythingBack).build().unwrap();
