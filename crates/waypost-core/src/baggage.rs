@@ -10,8 +10,8 @@ const MAX_MEMBERS: usize = 64;
 
 /// Name and value pairs that a caller attached to a request, after W3C Baggage: at most 64 members and 8,192 bytes.
 ///
-/// Malformed members are left out, and so is a member that would exceed the limits with those before it. Routing does not look at
-/// baggage, and it should not be sent to a provider unasked.
+/// Malformed members are left out, and so is a member that would exceed the limits with those before it.
+/// Routing does not look at baggage, and it should not be sent to a provider unasked.
 ///
 /// ```
 /// use waypost_core::Baggage;
