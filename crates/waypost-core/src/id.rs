@@ -71,16 +71,25 @@ impl PartialEq for Text {
     }
 }
 
-/// Compares names of 8 to 16 bytes, which most are, by two words that may overlap: a call of `memcmp` costs several
+/// Compares names of up to 16 bytes, which most are, by two words that may overlap: a call of `memcmp` costs several
 /// times as much, and a decision compares a dozen names.
 #[inline]
 fn equal_bytes(a: &[u8], b: &[u8]) -> bool {
-    match (a.first_chunk::<8>(), a.last_chunk::<8>(), b.first_chunk::<8>(), b.last_chunk::<8>()) {
-        (Some(a_first), Some(a_last), Some(b_first), Some(b_last)) if a.len() <= 16 => {
-            a.len() == b.len() && a_first == b_first && a_last == b_last
-        }
+    if a.len() != b.len() {
+        return false;
+    }
+    match a.len() {
+        8..=16 => ends::<8>(a) == ends::<8>(b),
+        4..8 => ends::<4>(a) == ends::<4>(b),
+        1..4 => ends::<1>(a) == ends::<1>(b) && a[a.len() / 2] == b[b.len() / 2],
         _ => a == b,
     }
+}
+
+/// The first and the last `N` bytes.
+#[inline]
+fn ends<const N: usize>(bytes: &[u8]) -> Option<(&[u8; N], &[u8; N])> {
+    Some((bytes.first_chunk()?, bytes.last_chunk()?))
 }
 
 /// Hashes with a seed that differs per process: nobody outside can prepare names that collide. No decision depends on
