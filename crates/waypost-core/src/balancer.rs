@@ -4,8 +4,8 @@ use core::fmt;
 use std::sync::Arc;
 
 use crate::{
-    CandidateIndex, CandidateSet, DecisionContext, Generator, Pool, ProviderCandidate, RequestResult,
-    Timestamp,
+    CandidateIndex, CandidateMask, CandidateSet, DecisionContext, Generator, Pool, ProviderCandidate, Ramp,
+    RequestResult, Timestamp,
 };
 
 /// Chooses one candidate out of a set. One balancer serves one [`Pool`] and keeps its state in the pool's order.
@@ -73,12 +73,24 @@ pub struct SelectContext<'a, 'g> {
     pub decision: &'a DecisionContext<'a>,
     /// The decision's randomness.
     pub rng: Generator<'g>,
+    /// Who could serve the request if all were well: what was in play before health and limits narrowed it. `None` when
+    /// the caller does not say; then everything that the pool has on offer.
+    pub eligible: Option<&'a CandidateMask>,
+    /// Slow start to weigh candidates by. A strategy that compares loads takes it and does so; of one that leaves it
+    /// here, whoever asked for slow start turns down some choices of new candidates.
+    pub ramp: Option<Ramp>,
 }
 
 impl<'a, 'g> SelectContext<'a, 'g> {
     /// What a strategy may look at.
     pub const fn new(decision: &'a DecisionContext<'a>, rng: Generator<'g>) -> Self {
-        Self { decision, rng }
+        Self { decision, rng, eligible: None, ramp: None }
+    }
+
+    /// Says who could serve the request if all were well.
+    pub const fn with_eligible(mut self, eligible: &'a CandidateMask) -> Self {
+        self.eligible = Some(eligible);
+        self
     }
 }
 

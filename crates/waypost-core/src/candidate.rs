@@ -25,14 +25,16 @@ impl fmt::Display for CandidateId {
     }
 }
 
-/// What a provider lets one credential do per minute; `None` is unlimited or unknown. Declared here, enforced by the
-/// limits stage.
+/// What a provider lets one credential do; `None` is unlimited or unknown. Rates are declared here and enforced by the
+/// limits stage; the limit on requests in flight is enforced by every lease.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CandidateRateLimits {
     /// Requests per minute.
     pub requests_per_minute: Option<NonZeroU32>,
     /// Tokens per minute, prompts and answers together.
     pub tokens_per_minute: Option<NonZeroU64>,
+    /// Requests in flight at once.
+    pub max_in_flight: Option<NonZeroU32>,
 }
 
 /// What an operator says about a candidate; it never changes while the candidate serves.
@@ -44,6 +46,7 @@ pub(crate) struct Specification {
     pub(crate) capabilities: ProviderCapabilities,
     pub(crate) pricing: Option<Pricing>,
     pub(crate) weight: Weight,
+    pub(crate) tier: u8,
     pub(crate) available: bool,
     pub(crate) rate_limits: CandidateRateLimits,
     pub(crate) region: Option<Region>,
@@ -158,6 +161,11 @@ impl ProviderCandidate {
         self.spec.weight
     }
 
+    /// Whether it is a first choice (0) or stands in when those before it are not enough (1, 2 …).
+    pub const fn tier(&self) -> u8 {
+        self.spec.tier
+    }
+
     /// Whether new requests may go there: it was not set unavailable and its weight is not zero.
     pub fn is_available(&self) -> bool {
         self.spec.available && self.spec.weight != Weight::ZERO
@@ -185,6 +193,10 @@ impl ProviderCandidate {
 
     /// What changes while requests run.
     pub fn live(&self) -> &LiveSlot {
+        &self.live
+    }
+
+    pub(crate) const fn live_arc(&self) -> &Arc<LiveSlot> {
         &self.live
     }
 

@@ -149,6 +149,25 @@ impl CandidateBuilder {
         })
     }
 
+    /// Requests in flight at once, at least one; never exceeded. Default: unlimited.
+    pub fn max_in_flight(self, requests: u32) -> Self {
+        self.set(|spec| {
+            let limit = NonZeroU32::new(requests);
+            spec.rate_limits.max_in_flight =
+                Some(limit.ok_or(CandidateError::ZeroLimit { limit: "limit on requests in flight" })?);
+            Ok(())
+        })
+    }
+
+    /// Whether it is a first choice (0) or stands in when those of lower tiers are not enough, for strategies by tier.
+    /// Default: 0.
+    pub fn tier(self, tier: u8) -> Self {
+        self.set(|spec| {
+            spec.tier = tier;
+            Ok(())
+        })
+    }
+
     /// Where it is. Default: unknown; such a candidate serves no request that names the regions it must stay in.
     pub fn region(self, region: impl AsRef<str>) -> Self {
         self.set(|spec| {
@@ -216,6 +235,7 @@ fn specification(
         capabilities: ProviderCapabilities::default(),
         pricing: None,
         weight: Weight::default(),
+        tier: 0,
         available: true,
         rate_limits: CandidateRateLimits::default(),
         region: None,

@@ -5,8 +5,8 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use crate::{
-    CostBudget, FeatureName, OrganizationId, ProviderId, Region, RequestPriority, Tag, TenantId, Timestamp,
-    Tokens, TraceContext, UserId, Zone,
+    CostBudget, FeatureName, OrganizationId, ProviderId, Region, RequestPriority, SessionId, Tag, TenantId,
+    Timestamp, Tokens, TraceContext, UserId, Zone,
 };
 
 /// What the gateway knows about a request besides the request: authenticated identity, targets, constraints, place and
@@ -32,6 +32,8 @@ pub struct RoutingContext {
     pub user_id: Option<UserId>,
     /// The organization. For filters and observers; the router itself does not look at it.
     pub organization_id: Option<OrganizationId>,
+    /// The conversation. For strategies that keep a conversation at one candidate.
+    pub session_id: Option<SessionId>,
     /// How important the request is; wins over the request's own word. For filters and strategies.
     pub priority: Option<RequestPriority>,
     /// Which attempt this is, from 0. For filters; the router itself does not look at it.
@@ -89,6 +91,12 @@ impl RoutingContext {
     /// Names the organization.
     pub fn with_organization(mut self, organization: OrganizationId) -> Self {
         self.organization_id = Some(organization);
+        self
+    }
+
+    /// Names the conversation.
+    pub fn with_session(mut self, session: SessionId) -> Self {
+        self.session_id = Some(session);
         self
     }
 

@@ -2,15 +2,13 @@
 
 use core::time::Duration;
 
-use crate::Timestamp;
-use crate::sync::{AtomicU64, Ordering};
 use crate::time::nanos_of;
+use crate::{Age, StampedCell, Timestamp};
 
-/// Time is kept in units of 2^20 ns, about a millisecond, in 32 bits: it wraps after 52 days.
-const TICK_BITS: u32 = 20;
-
-/// Up to this age in ticks a sample has the least weight: log2(32 / 31) of a half-life, less the rounding to ticks.
-const LIGHT_AGE: u32 = ticks_of(Ewma::HALF_LIFE) * 458 / 10_000;
+const HALF_LIFE: Age = Age::of(Ewma::HALF_LIFE);
+const STALE_AFTER: Age = Age::of(Ewma::STALE_AFTER);
+/// Up to this age a sample has the least weight: log2(32 / 31) of a half-life.
+const LIGHT_AGE: Age = Age::of(Duration::from_nanos(Ewma::HALF_LIFE.as_nanos() as u64 / 10_000 * 458));
 
 /// A time-decayed exponentially weighted moving average of durations, in one atomic word.
 ///
@@ -21,10 +19,9 @@ const LIGHT_AGE: u32 = ticks_of(Ewma::HALF_LIFE) * 458 / 10_000;
 /// nothing is judged for ever by what it did long ago.
 ///
 /// Updates are one compare-and-swap each and lose no sample; reading changes nothing.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Ewma {
-    /// Nanoseconds as `f32` bits in the high half, time in ticks in the low half; zero before the first sample.
-    word: AtomicU64,
+    nanos: StampedCell,
 }
 
 impl Ewma {
@@ -37,7 +34,7 @@ impl Ewma {
 
     /// An average of nothing yet.
     pub fn new() -> Self {
-        Self { word: AtomicU64::new(0) }
+        Self::default()
     }
 
     /// Takes a sample; returns the new average.
@@ -57,6 +54,11 @@ impl Ewma {
         self.get_nanos(now).map(Duration::from_nanos)
     }
 
+    /// Sets this average to what another is.
+    pub fn copy_from(&self, other: &Self) {
+        self.nanos.copy_from(&other.nanos);
+    }
+
     #[inline]
     pub(crate) fn record_nanos(&self, sample: u64, now: Timestamp) -> u64 {
         let sample = sample as f32;
@@ -65,67 +67,25 @@ impl Ewma {
 
     #[inline]
     pub(crate) fn get_nanos(&self, now: Timestamp) -> Option<u64> {
-        let (average, age) = read(self.word.load(Ordering::Relaxed), ticks(now))?;
-        (age < ticks_of(Self::STALE_AFTER)).then_some(average as u64)
+        let (average, age) = self.nanos.get(now)?;
+        (age < STALE_AFTER).then_some(average as u64)
     }
 
     #[inline]
     fn update(&self, now: Timestamp, sample: f32) -> f32 {
-        let tick = ticks(now);
-        let mut word = self.word.load(Ordering::Relaxed);
-        loop {
-            let (average, time) = match read(word, tick) {
-                Some((average, age)) if age < ticks_of(Self::STALE_AFTER) => {
-                    // The time never moves back: a late sample counts little and ages nothing.
-                    (
-                        average + weight_after(age) * (sample - average),
-                        if age == 0 { word as u32 } else { tick },
-                    )
-                }
-                _ => (sample, tick),
-            };
-            let next = (u64::from(average.to_bits()) << 32) | u64::from(time);
-            // Relaxed: the word publishes nothing but itself.
-            match self.word.compare_exchange_weak(word, next, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return average,
-                Err(seen) => word = seen,
+        let next = |before| match before {
+            Some((average, age)) if age < STALE_AFTER => {
+                Some(average + weight_after(age) * (sample - average))
             }
-        }
+            _ => Some(sample),
+        };
+        self.nanos.update(now, next).unwrap_or(sample)
     }
-}
-
-impl Default for Ewma {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// The average and its age in ticks. A time up to an hour before the last sample is age zero; anything else before it
-/// is a long idle time, seen through the wrap.
-fn read(word: u64, now: u32) -> Option<(f32, u32)> {
-    if word == 0 {
-        return None;
-    }
-    let age = now.wrapping_sub(word as u32);
-    let age = if age > u32::MAX - ticks_of(Duration::from_secs(3_600)) { 0 } else { age };
-    Some((f32::from_bits((word >> 32) as u32), age))
 }
 
 #[inline]
-fn weight_after(age: u32) -> f32 {
-    if age <= LIGHT_AGE {
-        return Ewma::MIN_WEIGHT;
-    }
-    1.0 - (-(age as f32) / ticks_of(Ewma::HALF_LIFE) as f32).exp2()
-}
-
-/// Never zero, so that a word with a sample is never zero.
-fn ticks(now: Timestamp) -> u32 {
-    ((now.as_nanos() >> TICK_BITS) as u32).max(1)
-}
-
-const fn ticks_of(duration: Duration) -> u32 {
-    (duration.as_nanos() >> TICK_BITS) as u32
+fn weight_after(age: Age) -> f32 {
+    if age <= LIGHT_AGE { Ewma::MIN_WEIGHT } else { 1.0 - age.decay(HALF_LIFE) }
 }
 
 #[cfg(test)]
@@ -204,7 +164,7 @@ mod tests {
 
     #[test]
     fn survives_the_wrap_of_its_clock_and_time_going_backwards() {
-        let wrap = Timestamp::from_nanos((u64::from(u32::MAX) << TICK_BITS) - 1);
+        let wrap = Timestamp::from_nanos((u64::from(u32::MAX) << 20) - 1);
         let ewma = Ewma::new();
         ewma.record(seconds(1.0), wrap);
         ewma.record(seconds(1.0), wrap + Duration::from_secs(10));

@@ -256,6 +256,10 @@ id! {
     OrganizationId, "organization id", is_not_control
 }
 id! {
+    /// Names a conversation as the caller does. Anything but control characters.
+    SessionId, "session id", is_not_control
+}
+id! {
     /// Names a routing rule. Printable ASCII.
     RuleId, "rule id", is_ascii_graphic
 }

@@ -98,12 +98,14 @@ mod pool;
 mod pricing;
 mod priority;
 mod provider_type;
+mod ramp;
 mod ratio;
 mod request;
 mod result;
 mod routing_snapshot;
 mod routing_table;
 mod snapshot_cell;
+mod stamped;
 mod stats;
 mod strategy;
 mod sync;
@@ -135,8 +137,8 @@ pub use ewma::Ewma;
 pub use filter::{CandidateFilter, Directives, Rejection, RejectionReason, ResultObserver};
 pub use generator::{Generator, SeedSequence};
 pub use id::{
-    FeatureName, IdError, MAX_ID_BYTES, ModelName, OrganizationId, ProviderId, Region, RuleId, StrategyName,
-    Tag, TenantId, UserId, Zone,
+    FeatureName, IdError, MAX_ID_BYTES, ModelName, OrganizationId, ProviderId, Region, RuleId, SessionId,
+    StrategyName, Tag, TenantId, UserId, Zone,
 };
 pub use latency::{LatencyMetric, LatencyStats};
 pub use live::{InFlight, InFlightLease, LiveSlot, MAX_IN_FLIGHT, OutcomeCounts};
@@ -146,14 +148,16 @@ pub use pool::{MAX_CANDIDATES, Pool, PoolError, PriceClass};
 pub use pricing::{MAX_PRICE_PER_MILLION, PriceError, Pricing};
 pub use priority::RequestPriority;
 pub use provider_type::ProviderType;
+pub use ramp::Ramp;
 pub use ratio::{Ratio, RatioError};
 pub use request::{GatewayRequest, Message, Prompt};
 pub use result::{Outcome, RequestResult, TokenUsage};
 pub use routing_snapshot::{PoolIndex, RoutingSnapshot, Tenant};
 pub use routing_table::{MAX_ALIAS_CHAIN, RoutingTable, RoutingTableUpdate, UpdateError, UpdateErrors};
 pub use snapshot_cell::{SnapshotCell, SnapshotGuard};
+pub use stamped::{Age, Stamp, StampedCell};
 pub use stats::{LockFreeStats, StatsSnapshot};
-pub use strategy::LoadBalancingStrategy;
+pub use strategy::{LoadBalancingStrategy, ParseStrategyError};
 pub use tenant::TenantRoutingConfig;
 pub use thread_local_histogram::{HistogramSnapshot, ThreadLocalHistogram};
 pub use thread_shard::ThreadLocalCounter;

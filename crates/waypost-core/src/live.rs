@@ -1,11 +1,13 @@
 //! The live side of a candidate: what is in flight, what happened, how fast.
 
 use core::fmt;
+use core::num::NonZeroU32;
+use core::time::Duration;
 
 use crossbeam_utils::CachePadded;
 
 use crate::sync::{AtomicU64, Ordering};
-use crate::{LatencyStats, Outcome, RequestResult, Timestamp, Tokens};
+use crate::{Age, LatencyStats, Outcome, Ratio, RequestResult, StampedCell, Timestamp, Tokens};
 
 /// Bits of the in-flight word that count tokens; the higher ones count requests.
 const TOKEN_BITS: u32 = 44;
@@ -20,19 +22,31 @@ pub const MAX_IN_FLIGHT: u64 = 1 << 19;
 /// fits its bits.
 const MAX_LEASE_TOKENS: u64 = (1 << 24) - 1;
 
+/// How long until a failure counts half: about what a request takes that does not fail.
+const FAILURE_HALF_LIFE: Age = Age::of(Duration::from_secs(5));
+
 /// A candidate's state that changes while requests run. It is made once per candidate and carried over from snapshot
 /// to snapshot by the candidate's id, so counts and learnt statistics survive every update.
 ///
-/// The in-flight count, which decisions of load read, is on a cache line of its own.
+/// What decisions of load read, the in-flight count above all, is on a cache line of its own.
 #[derive(Default)]
 pub struct LiveSlot {
-    /// Requests and tokens in one word: a reader never sees one without the other.
-    in_flight: CachePadded<InFlightWord>,
+    load: CachePadded<Load>,
     outcomes: CachePadded<Outcomes>,
     latency: LatencyStats,
 }
 
-struct InFlightWord(AtomicU64);
+/// What decisions read about a candidate.
+struct Load {
+    /// Requests and tokens in flight in one word: a reader never sees one without the other.
+    in_flight: AtomicU64,
+    /// Failures, each fading with [`FAILURE_HALF_LIFE`].
+    failures: StampedCell,
+    /// Bits of an `f64`.
+    health: AtomicU64,
+    /// Nanoseconds plus one; zero is since ever.
+    serving_since: AtomicU64,
+}
 
 struct Outcomes {
     succeeded: AtomicU64,
@@ -42,9 +56,14 @@ struct Outcomes {
     last_failure: AtomicU64,
 }
 
-impl Default for InFlightWord {
+impl Default for Load {
     fn default() -> Self {
-        Self(AtomicU64::new(0))
+        Self {
+            in_flight: AtomicU64::new(0),
+            failures: StampedCell::new(),
+            health: AtomicU64::new(Ratio::ONE.get().to_bits()),
+            serving_since: AtomicU64::new(0),
+        }
     }
 }
 
@@ -88,7 +107,7 @@ impl OutcomeCounts {
 impl LiveSlot {
     /// What is in flight now.
     pub fn in_flight(&self) -> InFlight {
-        let word = self.in_flight.0.load(Ordering::Relaxed);
+        let word = self.load.in_flight.load(Ordering::Relaxed);
         InFlight { requests: word >> TOKEN_BITS, tokens: Tokens(word & TOKEN_MASK) }
     }
 
@@ -101,6 +120,37 @@ impl LiveSlot {
             cancelled: self.outcomes.cancelled.load(Ordering::Relaxed),
             last_failure: last_failure.checked_sub(1).map(Timestamp::from_nanos),
         }
+    }
+
+    /// How many requests failed of late: each counts one and fades by half in every 5 s.
+    ///
+    /// A candidate that fails at once has nothing in flight and looks idle. Strategies of load count these failures as
+    /// requests still in flight, so such a candidate gets less than others instead of everything.
+    #[inline]
+    pub fn recent_failures(&self, now: Timestamp) -> f32 {
+        self.load.failures.get(now).map_or(0.0, |(count, age)| count * age.decay(FAILURE_HALF_LIFE))
+    }
+
+    /// How healthy the candidate is, as last published; one until something is.
+    #[inline]
+    pub fn health(&self) -> Ratio {
+        Ratio::new(f64::from_bits(self.load.health.load(Ordering::Relaxed))).unwrap_or(Ratio::ONE)
+    }
+
+    /// Publishes how healthy the candidate is, for strategies that prefer healthy ones.
+    pub fn set_health(&self, health: Ratio) {
+        self.load.health.store(health.get().to_bits(), Ordering::Relaxed);
+    }
+
+    /// Since when the candidate serves; `None` when it did from the start.
+    pub fn serving_since(&self) -> Option<Timestamp> {
+        self.load.serving_since.load(Ordering::Relaxed).checked_sub(1).map(Timestamp::from_nanos)
+    }
+
+    /// Says that the candidate serves anew from now on: it was added to a table in use, or is back after an outage.
+    /// Slow start counts from here.
+    pub fn serves_from(&self, now: Timestamp) {
+        self.load.serving_since.store(now.as_nanos().saturating_add(1), Ordering::Relaxed);
     }
 
     /// How fast answers came.
@@ -119,6 +169,10 @@ impl LiveSlot {
         counter.fetch_add(1, Ordering::Relaxed);
         if result.outcome == Outcome::Failure {
             self.outcomes.last_failure.fetch_max(now.as_nanos().saturating_add(1), Ordering::Relaxed);
+            self.load.failures.update(now, |before| {
+                let faded = before.map_or(0.0, |(count, age)| count * age.decay(FAILURE_HALF_LIFE));
+                Some((faded + 1.0).min(MAX_IN_FLIGHT as f32))
+            });
         }
         self.latency.record(result, now);
     }
@@ -128,7 +182,7 @@ impl LiveSlot {
     fn acquire(&self, units: u64) -> bool {
         // INVARIANT: every addition is undone by exactly one subtraction of the same units, so the word never wraps.
         // Relaxed: the word guards no other memory; its modification order alone makes the count exact.
-        let before = self.in_flight.0.fetch_add(units, Ordering::Relaxed);
+        let before = self.load.in_flight.fetch_add(units, Ordering::Relaxed);
         let admitted = before >> TOKEN_BITS < MAX_IN_FLIGHT;
         if !admitted {
             self.release(units);
@@ -136,9 +190,16 @@ impl LiveSlot {
         admitted
     }
 
+    /// Adds to what is in flight if fewer than `limit` requests are. A refusal leaves no trace, not even for a moment.
+    #[inline]
+    fn acquire_within(&self, units: u64, limit: u64) -> bool {
+        let below = |word: u64| (word >> TOKEN_BITS < limit.min(MAX_IN_FLIGHT)).then(|| word + units);
+        self.load.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, below).is_ok()
+    }
+
     #[inline]
     fn release(&self, units: u64) {
-        self.in_flight.0.fetch_sub(units, Ordering::Relaxed);
+        self.load.in_flight.fetch_sub(units, Ordering::Relaxed);
     }
 }
 
@@ -178,14 +239,25 @@ impl<S: AsRef<LiveSlot>> InFlightLease<S> {
     /// Puts one request with `tokens` estimated tokens in flight; `None` when [`MAX_IN_FLIGHT`] requests already are.
     /// More than 16 million tokens count as 16 million.
     pub fn acquire(holder: S, tokens: Tokens) -> Option<Self> {
-        let units = ONE_REQUEST | tokens.0.min(MAX_LEASE_TOKENS);
+        let units = units(tokens);
         holder.as_ref().acquire(units).then(|| Self { holder, units })
+    }
+
+    /// Like [`acquire`](Self::acquire) with a limit on the requests in flight, which is never exceeded, however many
+    /// callers race for the last place.
+    pub fn acquire_within(holder: S, tokens: Tokens, limit: NonZeroU32) -> Option<Self> {
+        let units = units(tokens);
+        holder.as_ref().acquire_within(units, limit.get().into()).then(|| Self { holder, units })
     }
 
     /// What keeps the slot alive.
     pub const fn holder(&self) -> &S {
         &self.holder
     }
+}
+
+const fn units(tokens: Tokens) -> u64 {
+    ONE_REQUEST | if tokens.0 < MAX_LEASE_TOKENS { tokens.0 } else { MAX_LEASE_TOKENS }
 }
 
 impl<S: AsRef<LiveSlot>> Drop for InFlightLease<S> {
@@ -211,6 +283,20 @@ mod tests {
         assert_eq!(slot.in_flight(), full);
         drop(leases);
         assert_eq!(slot.in_flight(), InFlight::default());
+    }
+
+    #[test]
+    fn a_failure_fades() {
+        let slot = LiveSlot::default();
+        let at = |seconds| Timestamp::ORIGIN + Duration::from_secs(seconds);
+        assert_eq!(slot.recent_failures(at(0)), 0.0);
+        for _ in 0..8 {
+            slot.record(&RequestResult::failure(Duration::ZERO, "refused"), at(1));
+        }
+        slot.record(&RequestResult::success(Duration::ZERO, crate::TokenUsage::default()), at(1));
+        slot.record(&RequestResult::cancelled(Duration::ZERO), at(1));
+        assert_eq!(slot.recent_failures(at(1)), 8.0);
+        assert!((slot.recent_failures(at(16)) - 1.0).abs() < 0.01, "three half-lives later");
     }
 
     #[test]

@@ -10,8 +10,8 @@ use crate::latency_levels::LatencyLevels;
 use crate::name_table::NameTable;
 use crate::sync::{AtomicU64, Ordering};
 use crate::{
-    CandidateError, CandidateIndex, CandidateMask, CandidateSet, Capability, ModelName, NanoUsd, Pricing,
-    ProviderCandidate, ProviderId, Region, Tag, Timestamp, TokenUsage, Tokens, WeightError, Zone,
+    CandidateError, CandidateIndex, CandidateMask, CandidateSet, Capability, LiveSlot, ModelName, NanoUsd,
+    Pricing, ProviderCandidate, ProviderId, Region, Tag, Timestamp, TokenUsage, Tokens, WeightError, Zone,
 };
 
 /// The most candidates of one pool.
@@ -38,7 +38,13 @@ const REFRESH_EVERY: u64 = 8;
 pub struct Pool {
     model: ModelName,
     candidates: Box<[Arc<ProviderCandidate>]>,
+    /// The candidates' live state, one step nearer: strategies scan it.
+    live: Box<[Arc<LiveSlot>]>,
+    /// Candidates with a limit on requests in flight.
+    capped: CandidateMask,
     available: CandidateMask,
+    /// Whether candidates are of more than one tier.
+    tiered: bool,
     drained: usize,
     capable: [CandidateMask; Capability::ALL.len()],
     providers: Named<ProviderId>,
@@ -143,7 +149,10 @@ impl Pool {
         };
         let words = CandidateMask::words_for(candidates.len());
         Self {
+            live: candidates.iter().map(|candidate| Arc::clone(candidate.live_arc())).collect(),
+            capped: matching(&|candidate| candidate.rate_limits().max_in_flight.is_some()),
             available: matching(&ProviderCandidate::is_available),
+            tiered: candidates.windows(2).any(|pair| pair[0].tier() != pair[1].tier()),
             drained: candidates.iter().filter(|candidate| !candidate.is_available()).count(),
             capable: Capability::ALL.map(|capability| {
                 matching(&|candidate| candidate.capabilities().features.contains_all(capability.into()))
@@ -191,6 +200,29 @@ impl Pool {
     /// The candidates in order.
     pub fn candidates(&self) -> &[Arc<ProviderCandidate>] {
         &self.candidates
+    }
+
+    /// What changes at a candidate while requests run: the same as `pool[index].live()`, one step nearer for strategies
+    /// that look at many.
+    ///
+    /// # Panics
+    ///
+    /// When the index came from a longer pool.
+    #[inline]
+    pub fn live(&self, index: CandidateIndex) -> &LiveSlot {
+        &self.live[index.get()]
+    }
+
+    /// The candidates with a limit on requests in flight.
+    #[inline]
+    pub const fn capped(&self) -> &CandidateMask {
+        &self.capped
+    }
+
+    /// Whether candidates are of more than one tier.
+    #[inline]
+    pub const fn is_tiered(&self) -> bool {
+        self.tiered
     }
 
     /// The set of all candidates that take requests: what a decision starts from.
@@ -286,7 +318,7 @@ impl Pool {
     /// Publishes a candidate's averages for [`CandidateSet::drop_slower_to_first_token_than`] and its kin; call it when one of its requests finished.
     #[inline]
     pub fn publish_latency(&self, index: CandidateIndex, now: Timestamp) {
-        let latency = self[index].live().latency();
+        let latency = self.live(index).latency();
         self.first_token.publish(index, latency.time_to_first_token.average_nanos(now));
         self.per_token.publish(index, latency.time_per_output_token.average_nanos(now));
     }

@@ -68,6 +68,8 @@ pub struct RequestResult {
     pub error: Option<Arc<str>>,
     /// The HTTP status.
     pub status_code: Option<u16>,
+    /// How long the provider asked not to be asked again (`Retry-After`).
+    pub retry_after: Option<Duration>,
 }
 
 impl RequestResult {
@@ -96,6 +98,7 @@ impl RequestResult {
             tokens,
             error: None,
             status_code: None,
+            retry_after: None,
         }
     }
 
@@ -108,6 +111,12 @@ impl RequestResult {
     /// Says the HTTP status.
     pub const fn status(mut self, code: u16) -> Self {
         self.status_code = Some(code);
+        self
+    }
+
+    /// Says how long the provider asked not to be asked again.
+    pub const fn retry_after(mut self, time: Duration) -> Self {
+        self.retry_after = Some(time);
         self
     }
 

@@ -98,6 +98,9 @@ impl RoutingSnapshot {
                 })
             })
             .collect();
+        if let Some(previous) = previous {
+            previous.announce_newcomers(&pools, now);
+        }
         let (tenants, allow_lists) = compile_tenants(table);
         let allowed =
             pools.iter().map(|pool| allow_lists.iter().map(|list| allowed(pool, list)).collect()).collect();
@@ -109,6 +112,16 @@ impl RoutingSnapshot {
             places: compile_places(&pools),
             pools,
         }
+    }
+
+    /// Lets slow start begin for candidates that this version did not have or had drained.
+    fn announce_newcomers(&self, pools: &[Arc<Pool>], now: Timestamp) {
+        let served = |id| self.find(id).is_some_and(|(pool, index)| self.pool(pool)[index].is_available());
+        let serving =
+            pools.iter().flat_map(|pool| pool.candidates()).filter(|candidate| candidate.is_available());
+        serving
+            .filter(|candidate| !served(candidate.id()))
+            .for_each(|candidate| candidate.live().serves_from(now));
     }
 
     /// How many versions there have been, this one included.
@@ -255,6 +268,29 @@ mod tests {
 
     fn add(provider: &str, model: &str) -> Update {
         Update::add(ProviderCandidate::openai(provider, model).build().unwrap())
+    }
+
+    #[test]
+    fn slow_start_begins_for_those_who_are_new_or_back() {
+        let second = |n| Timestamp::ORIGIN + Duration::from_secs(n);
+        let available = |available| Update::SetAvailable { provider: provider("a"), model: None, available };
+        let first = table(vec![add("a", "m"), add("b", "m")]);
+        let second_version = first.updated([add("c", "m"), available(false)]).unwrap();
+        let third = second_version.updated([available(true)]).unwrap();
+        let since = |snapshot: &RoutingSnapshot, name: &str| {
+            let pool = snapshot.pool(snapshot.resolve(&ModelName::new("m").unwrap()).unwrap());
+            pool.live(pool.index_of(name).unwrap()).serving_since()
+        };
+        let old = RoutingSnapshot::compile(&first, None, second(1));
+        assert_eq!(
+            (since(&old, "a"), since(&old, "b")),
+            (None, None),
+            "those who were there from the start are not"
+        );
+        let new = RoutingSnapshot::compile(&second_version, Some(&old), second(5));
+        assert_eq!((since(&new, "b"), since(&new, "c")), (None, Some(second(5))));
+        let newest = RoutingSnapshot::compile(&third, Some(&new), second(9));
+        assert_eq!((since(&newest, "a"), since(&newest, "c")), (Some(second(9)), Some(second(5))));
     }
 
     #[test]

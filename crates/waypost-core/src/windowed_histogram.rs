@@ -64,6 +64,12 @@ impl WindowedHistogram {
         buckets::quantile(&self.counts(now), q)
     }
 
+    /// The duration at quantile `q` and how many durations it was taken from, read together.
+    pub fn quantile_with_len(&self, q: f64, now: Timestamp) -> Option<(Duration, u64)> {
+        let counts = self.counts(now);
+        Some((buckets::quantile(&counts, q)?, counts.iter().sum()))
+    }
+
     /// How many durations the window that ends at `now` holds.
     pub fn len(&self, now: Timestamp) -> u64 {
         self.counts(now).iter().sum()
