@@ -1,138 +1,100 @@
-//! Whether an implementation keeps its trait's contract.
+//! Whether a balancer keeps the contract of its trait, and how it spreads requests.
 
-use core::time::Duration;
+mod contract;
+mod fair;
+mod spread;
 
-use waypost_core::{
-    CandidateSet, LoadBalancer, Pool, RequestResult, ResultEvent, SeedSequence, Timestamp, TokenUsage, Tokens,
-};
+use waypost_core::{LoadBalancer, Pool};
 
 use crate::{SelectRig, equal_pool};
 
-/// Pool sizes around every boundary of a bitset word, and the largest.
-const SIZES: [usize; 10] = [0, 1, 2, 3, 8, 63, 64, 65, 1_000, 1_024];
-/// Subsets tried per pool size.
-const SUBSETS: u64 = 40;
-
-/// Checks that a balancer keeps the contract of [`LoadBalancer`]: it chooses only members of the set and so
-/// nothing of an empty one; [`peek`](LoadBalancer::peek) changes nothing and tells the truth; the same
-/// seed and calls give the same choices; no result makes it panic; threads may share it.
+/// Checks everything that any balancer should do: [`contract`] and [`spread`].
 ///
-/// Choosing nothing of a set with members is allowed: a strategy may find that none will do. `make` builds a balancer
-/// for a pool; each call must build the same.
+/// `make` builds a balancer for a pool; each call must build the same.
 ///
 /// # Panics
 ///
 /// With what was wrong, and the seed.
-pub fn balancer<B: LoadBalancer>(make: impl Fn(&Pool) -> B) {
-    for size in SIZES {
+pub fn balancer<B: LoadBalancer + 'static>(make: impl Fn(&Pool) -> B) {
+    contract(&make);
+    spread(&make);
+}
+
+/// Checks that a balancer keeps the contract of [`LoadBalancer`]: it chooses only members of the set and so nothing of an
+/// empty one, and nobody whose weight is zero; [`peek`](LoadBalancer::peek) changes nothing and tells the truth; the
+/// same seed and calls give the same choices; no result makes it panic; threads may share it; and what is carried over
+/// to another pool keeps all this.
+///
+/// Choosing nothing of a set with members is allowed: a strategy may find that none will do.
+///
+/// # Panics
+///
+/// With what was wrong, and the seed.
+pub fn contract<B: LoadBalancer>(make: impl Fn(&Pool) -> B) {
+    contract::check(&make);
+}
+
+/// Checks that a balancer spreads requests, in a simulation of ten busy candidates ([`Fleet`](crate::Fleet)): everyone
+/// gets some; a candidate that fails at once gets at most 30 %; a new one gets some within its first ten seconds and at
+/// most twice its share in the first; no lease is lost and no request refused.
+///
+/// A strategy that sends everything to one candidate on purpose, as one by price may, keeps the [`contract`] only.
+///
+/// # Panics
+///
+/// With what was wrong, and the seed.
+pub fn spread<B: LoadBalancer + 'static>(make: impl Fn(&Pool) -> B) {
+    spread::check(&make);
+}
+
+/// Checks that a balancer is fair to interleaved callers: one that sees all of a pool and others that see subsets each
+/// give equal candidates the same number of requests, to within one. For strategies by turn.
+///
+/// # Panics
+///
+/// With what was wrong.
+pub fn fair<B: LoadBalancer>(make: impl Fn(&Pool) -> B) {
+    fair::check(&make);
+}
+
+/// Checks that selecting allocates nothing once warm, for pools of 1, 64 and 1,000 candidates, whole and narrowed.
+/// `count` runs what it is given and says how many allocations that made, as an allocator that counts can tell.
+///
+/// # Panics
+///
+/// When something was allocated.
+pub fn allocates_nothing<B: LoadBalancer>(
+    make: impl Fn(&Pool) -> B,
+    count: impl Fn(&mut dyn FnMut()) -> u64,
+) {
+    for size in [1, 64, 1_000] {
         let pool = equal_pool(size);
-        chooses_members(&make(&pool), &pool);
-        is_deterministic(&make(&pool), &make(&pool), &pool);
-        peek_tells_the_truth(&make(&pool), &make(&pool), &pool);
-        survives_every_result(&make(&pool), &pool);
-        may_be_shared(&make(&pool), &pool);
-    }
-}
-
-fn chooses_members(balancer: &dyn LoadBalancer, pool: &Pool) {
-    let rig = SelectRig::new(1);
-    for (seed, set) in subsets(pool) {
-        check_member(balancer, &rig, &set, seed);
-    }
-}
-
-fn check_member(balancer: &dyn LoadBalancer, rig: &SelectRig, set: &CandidateSet<'_>, seed: u64) {
-    if let Some(chosen) = rig.select(balancer, set) {
-        assert!(set.contains(chosen), "{balancer:?} chose {chosen:?}, not in {set:?} (subset seed {seed})");
-    }
-}
-
-fn is_deterministic(one: &dyn LoadBalancer, other: &dyn LoadBalancer, pool: &Pool) {
-    let rigs = (SelectRig::new(2), SelectRig::new(2));
-    for (seed, set) in subsets(pool) {
-        let choices = (rigs.0.select(one, &set), rigs.1.select(other, &set));
-        assert_eq!(choices.0, choices.1, "{one:?}: the same calls, another choice (subset seed {seed})");
-    }
-}
-
-/// One balancer is peeked at before every choice, its twin is not: both must choose the same, and what was peeked.
-fn peek_tells_the_truth(peeked: &dyn LoadBalancer, twin: &dyn LoadBalancer, pool: &Pool) {
-    let (rig, twin_rig, peek_rig) = (SelectRig::new(3), SelectRig::new(3), SelectRig::new(3));
-    for (seed, set) in subsets(pool) {
-        let foreseen = peek_rig.peek(peeked, &set);
-        let chosen = rig.select(peeked, &set);
-        assert_eq!(
-            chosen,
-            twin_rig.select(twin, &set),
-            "{peeked:?}: peeking changed a choice (subset seed {seed})"
-        );
-        assert!(
-            foreseen.is_none() || foreseen == chosen,
-            "{peeked:?}: peeked {foreseen:?}, chose {chosen:?} (subset seed {seed})"
-        );
-    }
-}
-
-fn survives_every_result(balancer: &dyn LoadBalancer, pool: &Pool) {
-    let rig = SelectRig::new(4);
-    for result in strange_results() {
-        for now in [Timestamp::ORIGIN, Timestamp::MAX, Timestamp::from_nanos(1)] {
-            let Some(index) = rig.select(balancer, &pool.all()) else { continue };
-            balancer.record_result(&ResultEvent::new(pool, index, &result, now));
-        }
-    }
-    check_member(balancer, &rig, &pool.all(), 0);
-}
-
-fn strange_results() -> Vec<RequestResult> {
-    let all = TokenUsage { prompt: Tokens::MAX, cached: Tokens::MAX, completion: Tokens::MAX };
-    vec![
-        RequestResult::success(Duration::ZERO, TokenUsage::default()),
-        RequestResult::success(Duration::MAX, all).first_token_after(Duration::MAX),
-        RequestResult::success(Duration::ZERO, all).first_token_after(Duration::MAX),
-        RequestResult::failure(Duration::ZERO, "").status(0),
-        RequestResult::failure(Duration::MAX, "x".repeat(10_000)).status(u16::MAX),
-        RequestResult::cancelled(Duration::MAX),
-    ]
-}
-
-fn may_be_shared(balancer: &dyn LoadBalancer, pool: &Pool) {
-    std::thread::scope(|scope| {
-        for thread in 0..3 {
-            scope.spawn(move || {
-                let rig = SelectRig::new(thread);
-                for (seed, set) in subsets(pool) {
-                    check_member(balancer, &rig, &set, seed);
-                }
+        let (balancer, rig) = (make(&pool), SelectRig::new(5));
+        let mut half = pool.all();
+        half.retain(|index, _| index.get() % 2 == 0);
+        for set in [pool.all(), half] {
+            let select = |n: usize| (0..n).filter_map(|_| rig.select(&balancer, &set)).count();
+            select(100);
+            let allocations = count(&mut || {
+                select(1_000);
             });
+            assert_eq!(
+                allocations,
+                0,
+                "{size} candidates, {} in the set, 1,000 selections: {balancer:?}",
+                set.len()
+            );
         }
-    });
-}
-
-/// The whole pool, the empty set, every single candidate of small pools, and subsets by coin flips, with their seeds.
-fn subsets(pool: &Pool) -> impl Iterator<Item = (u64, CandidateSet<'_>)> {
-    (0..SUBSETS).map(move |seed| {
-        let seeds = SeedSequence::new(seed);
-        let mut rng = seeds.generator();
-        let mut set = pool.all();
-        match seed {
-            0 => {}
-            1 => set.clear(),
-            2..10 => {
-                let only = pool.index((seed as usize - 2) % pool.len().max(1));
-                set.retain(|index, _| Some(index) == only);
-            }
-            _ => set.retain(|_, _| rng.below(3) > 0),
-        }
-        (seed, set)
-    })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::Any;
     use core::sync::atomic::{AtomicUsize, Ordering};
-    use waypost_core::{CandidateIndex, SelectContext};
+    use core::time::Duration;
+    use waypost_core::{CandidateIndex, CandidateSet, ResultEvent, SelectContext};
 
     /// Breaks one clause of the contract at a time.
     #[derive(Debug)]
@@ -168,7 +130,7 @@ mod tests {
     }
 
     fn is_caught(make: impl Fn(&Pool) -> Broken + std::panic::UnwindSafe) -> bool {
-        std::panic::catch_unwind(|| balancer(make)).is_err()
+        std::panic::catch_unwind(|| contract(make)).is_err()
     }
 
     #[test]
@@ -180,9 +142,63 @@ mod tests {
         let instances = AtomicUsize::new(0);
         assert!(
             std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                balancer(|_| Broken::Forgetful(instances.fetch_add(1, Ordering::Relaxed)));
+                contract(|_| Broken::Forgetful(instances.fetch_add(1, Ordering::Relaxed)));
             }))
             .is_err()
         );
+    }
+
+    /// Sends everything to one candidate, or to the one with the least in flight whatever comes of it.
+    #[derive(Debug)]
+    enum Unwise {
+        First,
+        LeastWithoutMemory,
+        StampedesOnTheLast,
+    }
+
+    impl LoadBalancer for Unwise {
+        fn select(&self, set: &CandidateSet<'_>, cx: &mut SelectContext<'_, '_>) -> Option<CandidateIndex> {
+            match self {
+                Self::First => set.nth(0),
+                Self::LeastWithoutMemory => set.iter().min_by_key(|&index| {
+                    (set.pool().live(index).in_flight().requests, index.get().abs_diff(3))
+                }),
+                Self::StampedesOnTheLast if set.len() == 10 && cx.rng.below(3) == 0 => set.nth(9),
+                Self::StampedesOnTheLast => set.nth(cx.rng.below(set.len())),
+            }
+        }
+    }
+
+    #[test]
+    fn what_spreads_badly_is_caught() {
+        spread(|_| Any);
+        for unwise in [|| Unwise::First, || Unwise::LeastWithoutMemory, || Unwise::StampedesOnTheLast] {
+            assert!(std::panic::catch_unwind(|| spread(|_| unwise())).is_err(), "{:?}", unwise());
+        }
+    }
+
+    #[test]
+    fn what_is_unfair_is_caught() {
+        assert!(std::panic::catch_unwind(|| fair(|_| Any)).is_err());
+        let shared = || {
+            fair(|_| Broken::PeekMoves(AtomicUsize::new(0)));
+        };
+        assert!(std::panic::catch_unwind(shared).is_err(), "one counter for all callers");
+    }
+
+    #[test]
+    fn an_allocation_is_caught() {
+        allocates_nothing(
+            |_| Any,
+            |run| {
+                run();
+                0
+            },
+        );
+        let counted = |run: &mut dyn FnMut()| {
+            run();
+            1
+        };
+        assert!(std::panic::catch_unwind(|| allocates_nothing(|_| Any, counted)).is_err());
     }
 }

@@ -17,7 +17,7 @@
 //!     }
 //! }
 //!
-//! conformance::balancer(|_pool| Last);
+//! conformance::contract(|_pool| Last);
 //!
 //! let pool = equal_pool(3);
 //! assert_eq!(SelectRig::new(7).select(&Last, &pool.all()), pool.index(2));
@@ -25,7 +25,8 @@
 //!
 //! # The items to know
 //!
-//! [`conformance`] tells whether a balancer keeps the contract of [`LoadBalancer`](waypost_core::LoadBalancer);
+//! [`conformance`] tells whether a balancer keeps the contract of [`LoadBalancer`](waypost_core::LoadBalancer) and how it
+//! spreads requests, with a [`Fleet`] simulated in virtual time;
 //! [`SelectRig`] calls one without the ceremony of a decision; [`equal_pool`] makes a pool. A clock that moves when
 //! told is [`ManualClock`](waypost_core::ManualClock).
 //!
@@ -35,7 +36,7 @@
 //!
 //! # What it does not do
 //!
-//! It does not judge how well a strategy balances; `waypost-lab` simulates that.
+//! It does not judge how well a strategy balances on real traffic; `waypost-lab` simulates that.
 //!
 //! # Crate features
 //!
@@ -49,8 +50,12 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod conformance;
+mod fleet;
 mod select_rig;
+#[cfg(test)]
+mod testing;
 
+pub use fleet::{Fleet, FleetOutcome};
 pub use select_rig::{SelectRig, equal_pool};
 
 #[cfg(doctest)]
