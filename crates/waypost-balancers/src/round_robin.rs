@@ -1,23 +1,14 @@
 //! Each candidate in turn.
 
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use core::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 
 use crossbeam_utils::CachePadded;
 use waypost_core::{
     BuildLoadBalancer, CandidateIndex, CandidateSet, Generator, LoadBalancer, Pool, SelectContext,
 };
 
-/// Subsets that have a turn of their own, per pool. Rules, tenants and regions make a handful; retries and one-off
-/// exclusions beyond these are spread at random.
-const SUBSETS: usize = 64;
-/// Places that a subset looks at for its own.
-const PROBES: usize = 8;
-/// Where the hash of a subset begins: any constant.
-const SUBSET_SEED: u64 = 0x726f_756e_6472_6f62;
-/// An odd multiplier with bits all over (2^64 over the golden ratio, Knuth): each step is a bijection of the word, so
-/// subsets of a pool of at most 64 never share a hash.
-const FOLD: u64 = 0x9e37_79b9_7f4a_7c15;
+use crate::subsets::Subsets;
 
 /// Chooses each candidate in turn. The pool as a whole and every subset that callers are narrowed to have turns of
 /// their own: a caller who may use only two of three candidates sees them alternate, whatever others do meanwhile.
@@ -63,14 +54,20 @@ impl RoundRobin {
     }
 }
 
+impl FirstTurn {
+    /// The number to add to every ticket.
+    pub(crate) fn offset(self, rng: &mut Generator<'_>) -> u64 {
+        match self {
+            // 32 bits: a start close to the end of 64 would wrap within the life of a process.
+            Self::Random => rng.next_u64() >> 32,
+            Self::PoolOrder => 0,
+        }
+    }
+}
+
 impl BuildLoadBalancer for RoundRobin {
     fn build(&self, _pool: &Pool, rng: &mut Generator<'_>) -> Arc<dyn LoadBalancer> {
-        let first = match self.first {
-            // 32 bits: a start close to the end of 64 would wrap within the life of a process.
-            FirstTurn::Random => rng.next_u64() >> 32,
-            FirstTurn::PoolOrder => 0,
-        };
-        Arc::new(RoundRobinBalancer::starting_at(first))
+        Arc::new(RoundRobinBalancer::starting_at(self.first.offset(rng)))
     }
 }
 
@@ -81,94 +78,26 @@ pub struct RoundRobinBalancer {
     first: u64,
     /// The next ticket of the pool as a whole.
     whole: CachePadded<AtomicU64>,
-    /// The next tickets of subsets; made when the first is seen.
-    subsets: OnceLock<Box<[CachePadded<Subset>]>>,
-}
-
-/// One subset's turn.
-#[derive(Debug, Default)]
-struct Subset {
-    /// The hash of the subset; zero when the place is free.
-    key: AtomicU64,
-    next: AtomicU64,
-    /// Whether it was asked since a newcomer last looked for a place (second chance, Corbató 1968).
-    asked: AtomicBool,
+    /// The next tickets of subsets.
+    subsets: Subsets,
 }
 
 impl RoundRobinBalancer {
-    const fn starting_at(first: u64) -> Self {
-        Self { first, whole: CachePadded::new(AtomicU64::new(0)), subsets: OnceLock::new() }
+    fn starting_at(first: u64) -> Self {
+        Self { first, whole: CachePadded::new(AtomicU64::new(0)), subsets: Subsets::default() }
     }
 
     /// The candidate whose turn it is by the ticket.
+    #[inline]
     fn turn(&self, set: &CandidateSet<'_>, len: usize, ticket: u64) -> Option<CandidateIndex> {
         set.nth(ticket.wrapping_add(self.first).checked_rem(len as u64)? as usize)
-    }
-
-    /// The place of a subset, if it has one.
-    fn find(&self, key: u64) -> Option<&Subset> {
-        places(self.subsets.get()?, key).find(|subset| subset.key.load(Ordering::Relaxed) == key)
-    }
-
-    /// The ticket that the next selection of `set` will draw, without drawing it or taking a place; `None` when it will
-    /// be at random.
-    fn next_ticket(&self, set: &CandidateSet<'_>) -> Option<u64> {
-        if set.is_whole() {
-            return Some(self.whole.load(Ordering::Relaxed));
-        }
-        let Some(subsets) = self.subsets.get() else { return Some(0) };
-        let key = key_of(set);
-        let place = self.find(key).or_else(|| places(subsets, key).find(|subset| subset.is_vacant()));
-        place.map(|subset| subset.next.load(Ordering::Relaxed))
-    }
-
-    /// The place of a subset, new if need be; `None` when all its places were asked of late.
-    fn find_or_claim(&self, key: u64) -> Option<&Subset> {
-        let subsets = self.subsets.get_or_init(|| (0..SUBSETS).map(|_| CachePadded::default()).collect());
-        let found = self.find(key).or_else(|| places(subsets, key).find(|subset| subset.claim(key)));
-        match found {
-            Some(subset) if !subset.asked.load(Ordering::Relaxed) => {
-                subset.asked.store(true, Ordering::Relaxed);
-            }
-            Some(_) => {}
-            None => places(subsets, key).for_each(|subset| subset.asked.store(false, Ordering::Relaxed)),
-        }
-        found
-    }
-}
-
-/// The places that a subset looks at for its own.
-fn places(subsets: &[CachePadded<Subset>], key: u64) -> impl Iterator<Item = &Subset> {
-    (0..PROBES).map(move |probe| &*subsets[(key as usize).wrapping_add(probe) % SUBSETS])
-}
-
-impl Subset {
-    /// Whether a newcomer may have the place: nobody asked for it of late.
-    fn is_vacant(&self) -> bool {
-        self.key.load(Ordering::Relaxed) == 0 || !self.asked.load(Ordering::Relaxed)
-    }
-
-    /// Takes the place if it is vacant.
-    fn claim(&self, key: u64) -> bool {
-        let seen = self.key.load(Ordering::Relaxed);
-        if !self.is_vacant() {
-            return false;
-        }
-        // Relaxed: a ticket is useful whoever draws it, so the claim publishes nothing. Whoever held the place and
-        // draws meanwhile only skips a turn of the newcomer's.
-        let claimed = self.key.compare_exchange(seen, key, Ordering::Relaxed, Ordering::Relaxed);
-        claimed.is_ok() || claimed == Err(key)
     }
 }
 
 impl LoadBalancer for RoundRobinBalancer {
     fn select(&self, set: &CandidateSet<'_>, cx: &mut SelectContext<'_, '_>) -> Option<CandidateIndex> {
         let len = set.len();
-        let counter = if set.is_whole() {
-            Some(&*self.whole)
-        } else {
-            self.find_or_claim(key_of(set)).map(|subset| &subset.next)
-        };
+        let counter = if set.is_whole() { Some(&*self.whole) } else { self.subsets.turn_of(set) };
         match counter {
             // One modification order: n callers get n different tickets, whatever the interleaving.
             Some(counter) => self.turn(set, len, counter.fetch_add(1, Ordering::Relaxed)),
@@ -178,7 +107,8 @@ impl LoadBalancer for RoundRobinBalancer {
 
     fn peek(&self, set: &CandidateSet<'_>, cx: &mut SelectContext<'_, '_>) -> Option<CandidateIndex> {
         let len = set.len();
-        match self.next_ticket(set) {
+        let whole = || Some(self.whole.load(Ordering::Relaxed));
+        match if set.is_whole() { whole() } else { self.subsets.foresee(set) } {
             Some(ticket) => self.turn(set, len, ticket),
             None => set.nth(cx.rng.below(len)),
         }
@@ -190,12 +120,6 @@ impl LoadBalancer for RoundRobinBalancer {
         next.whole.store(self.whole.load(Ordering::Relaxed), Ordering::Relaxed);
         Some(Arc::new(next))
     }
-}
-
-/// A hash of the subset, never zero: the one subset whose hash would be zero shares the place of another.
-fn key_of(set: &CandidateSet<'_>) -> u64 {
-    let fold = |key: u64, &word: &u64| (key ^ word).wrapping_mul(FOLD).rotate_left(31);
-    set.as_words().iter().fold(SUBSET_SEED, fold).max(1)
 }
 
 #[cfg(test)]
@@ -312,7 +236,7 @@ mod tests {
         let rig = SelectRig::new(0);
         let set = subset(&pool, &[0, 2]);
         assert_eq!(rig.peek(&balancer, &set), pool.index(0));
-        assert!(balancer.subsets.get().is_none());
+        assert!(!balancer.subsets.is_made());
         rig.select(&balancer, &set);
         assert_eq!(rig.peek(&balancer, &set), pool.index(2));
     }

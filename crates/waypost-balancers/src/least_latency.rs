@@ -1,0 +1,404 @@
+//! The candidate that should answer first.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use waypost_core::{
+    Age, BuildLoadBalancer, CandidateId, CandidateIndex, CandidateSet, Generator, LatencyMetric, LiveSlot,
+    LoadBalancer, Pool, Ratio, ResultEvent, SelectContext, StampedCell, Timestamp,
+};
+
+use crate::by_id::{for_each_in_both, ids_of};
+use crate::fleet::{FleetMedian, REFRESH};
+use crate::least::Least;
+use crate::load::{Capacities, LoadUnit, Meter};
+
+/// Samples that what is usual in the pool counts for: a candidate's own quantile of `n` samples counts `n / (n + 5)`.
+/// One lucky answer makes nobody the fastest.
+const PRIOR_SAMPLES: f32 = 5.0;
+/// Estimates without a result for this long are forgotten: the histogram behind them is empty by then, and a candidate
+/// that was slow is tried again.
+const FORGET_AFTER: Age = Age::of(Duration::from_secs(60));
+/// The weight that stands for one unit of capacity: the default.
+const UNIT_WEIGHT: f32 = 100.0;
+/// The lowest health that is told apart from none.
+const LEAST_HEALTH: f32 = 0.01;
+
+/// Chooses the candidate that should answer the request at hand first:
+///
+/// ```text
+/// (time to first token + time per token × tokens of the answer) × (in flight + 1) / (weight / 100 × health)
+/// ```
+///
+/// Both times are quantiles of the last minute, the median or the 95th percentile, drawn towards the pool's median while
+/// samples are few. Failures of late count as requests in flight. Ties are broken at random.
+///
+/// Candidates of which nothing is known are tried one at a time: as long as one of them has a request in flight, or
+/// failed of late, the others count as slower than any that is known. When none is known, the least loaded is chosen.
+///
+/// A [`latency_target`](waypost_core::RoutingContext::latency_target) narrows the choice to candidates whose time to
+/// first token is within it; when nobody's is, the best of all is chosen.
+///
+/// ```
+/// use waypost_balancers::LeastLatency;
+/// use waypost_core::{BuildLoadBalancer, Pool, SeedSequence};
+///
+/// let pool = Pool::from_weights([("a", 100), ("b", 100)])?;
+/// let balancer = LeastLatency::p95().build(&pool, &mut SeedSequence::new(7).generator());
+/// # let _ = balancer;
+/// # Ok::<(), waypost_core::PoolError>(())
+/// ```
+///
+/// # Complexity
+///
+/// Linear in the set. A result takes its candidate's quantiles anew, two microseconds, at most four times a second.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct LeastLatency {
+    /// The quantile that stands for a candidate. Default: 0.5, the median.
+    pub quantile: Ratio,
+}
+
+impl LeastLatency {
+    /// Compares 95th percentiles, for those who care about the slowest answers.
+    pub fn p95() -> Self {
+        Self { quantile: Ratio::of(95, 100) }
+    }
+}
+
+impl Default for LeastLatency {
+    fn default() -> Self {
+        Self { quantile: Ratio::of(1, 2) }
+    }
+}
+
+impl BuildLoadBalancer for LeastLatency {
+    fn build(&self, pool: &Pool, _rng: &mut Generator<'_>) -> Arc<dyn LoadBalancer> {
+        Arc::new(LeastLatencyBalancer::new(pool, self.quantile))
+    }
+}
+
+/// What [`LeastLatency`] builds.
+#[derive(Debug)]
+pub struct LeastLatencyBalancer {
+    quantile: Ratio,
+    ids: Box<[CandidateId]>,
+    capacities: Capacities,
+    estimates: Box<[Estimate]>,
+    first_token: FleetMedian,
+    per_token: FleetMedian,
+}
+
+/// What is known of one candidate, in milliseconds.
+#[derive(Debug, Default)]
+struct Estimate {
+    first_token: StampedCell,
+    per_token: StampedCell,
+}
+
+impl Estimate {
+    /// Takes a quantile anew if it is time to, drawn towards what is usual.
+    fn refresh(
+        cell: &StampedCell,
+        metric: &LatencyMetric,
+        quantile: Ratio,
+        usual: &FleetMedian,
+        now: Timestamp,
+    ) {
+        if cell.get(now).is_some_and(|(_, age)| age < REFRESH) {
+            return;
+        }
+        let Some((value, samples)) = metric.histogram().quantile_with_len(quantile.get(), now) else {
+            return;
+        };
+        let (own, samples) = (millis(value), samples as f32);
+        let usual = usual.get(now).unwrap_or(own);
+        cell.update(now, |_| Some((own * samples + usual * PRIOR_SAMPLES) / (samples + PRIOR_SAMPLES)));
+    }
+
+    fn known(cell: &StampedCell, now: Timestamp) -> Option<f32> {
+        cell.get(now).filter(|&(_, age)| age < FORGET_AFTER).map(|(value, _)| value)
+    }
+}
+
+/// What one decision compares candidates by.
+struct Comparison {
+    meter: Meter,
+    now: Timestamp,
+    /// Tokens of the answer after the first.
+    further_tokens: f32,
+    usual_first_token: Option<f32>,
+    usual_per_token: f32,
+    target: Option<f32>,
+}
+
+/// How a candidate compares; the order of the variants is the order of preference.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+enum Rank {
+    /// Nothing is known and nothing is under way: worth a try.
+    Untried,
+    /// Its score, within the target.
+    InTime(f32),
+    /// Its score, beyond the target.
+    Late(f32),
+    /// Nothing is known yet, but a try is under way or has just failed.
+    Tried(u64),
+}
+
+impl LeastLatencyBalancer {
+    fn new(pool: &Pool, quantile: Ratio) -> Self {
+        Self {
+            quantile,
+            ids: ids_of(pool),
+            capacities: Capacities::of(pool),
+            estimates: (0..pool.len()).map(|_| Estimate::default()).collect(),
+            first_token: FleetMedian::default(),
+            per_token: FleetMedian::default(),
+        }
+    }
+
+    fn comparison(&self, cx: &mut SelectContext<'_, '_>) -> Comparison {
+        let now = cx.decision.now;
+        Comparison {
+            meter: Meter::new(LoadUnit::Requests, cx),
+            now,
+            further_tokens: cx.decision.usage.completion.0.saturating_sub(1) as f32,
+            usual_first_token: self.first_token.get(now),
+            usual_per_token: self.per_token.get(now).unwrap_or_default(),
+            target: cx.decision.context.latency_target.map(millis),
+        }
+    }
+
+    #[inline]
+    fn rank(&self, index: CandidateIndex, live: &LiveSlot, by: &Comparison) -> Rank {
+        let estimate = &self.estimates[index.get()];
+        let load = by.meter.load(live);
+        let Some(first_token) = Estimate::known(&estimate.first_token, by.now) else {
+            return if load > 1 && by.usual_first_token.is_some() {
+                Rank::Tried(load)
+            } else {
+                Rank::Untried
+            };
+        };
+        let per_token = Estimate::known(&estimate.per_token, by.now).unwrap_or(by.usual_per_token);
+        let expected = first_token + per_token * by.further_tokens;
+        let health = (live.health().get() as f32).max(LEAST_HEALTH);
+        let capacity = f32::from(self.capacities.weight(index)) / UNIT_WEIGHT * health;
+        let score = expected * by.meter.weighed(live) as f32 / capacity;
+        let in_time = by.target.is_none_or(|target| first_token <= target);
+        if in_time { Rank::InTime(score) } else { Rank::Late(score) }
+    }
+}
+
+impl LoadBalancer for LeastLatencyBalancer {
+    fn select(&self, set: &CandidateSet<'_>, cx: &mut SelectContext<'_, '_>) -> Option<CandidateIndex> {
+        let by = self.comparison(cx);
+        if by.usual_first_token.is_none() {
+            return self.capacities.least_loaded(set, by.meter, cx);
+        }
+        let mut best = Least::default();
+        let mut untried = *set;
+        let (mut tries, mut under_way) = (0, false);
+        for index in set.iter() {
+            let live = set.pool().live(index);
+            let rank = self.capacities.has_room(index, live).then(|| self.rank(index, live, &by));
+            match rank {
+                Some(Rank::Untried) => tries += 1,
+                Some(rank) => {
+                    untried.remove(index);
+                    under_way |= matches!(rank, Rank::Tried(_));
+                    best.offer(rank, index, &mut cx.rng);
+                }
+                None => untried.remove(index),
+            }
+        }
+        if tries > 0 && (!under_way || best.index().is_none()) {
+            return untried.nth(cx.rng.below(tries));
+        }
+        best.index()
+    }
+
+    fn peek(&self, set: &CandidateSet<'_>, cx: &mut SelectContext<'_, '_>) -> Option<CandidateIndex> {
+        self.select(set, cx)
+    }
+
+    fn record_result(&self, event: &ResultEvent<'_>) {
+        let (latency, now) = (event.pool.live(event.index).latency(), event.now);
+        let Some(estimate) = self.estimates.get(event.index.get()) else { return };
+        let first_token = if latency.time_to_first_token.average(now).is_some() {
+            &latency.time_to_first_token
+        } else {
+            &latency.total
+        };
+        Estimate::refresh(&estimate.first_token, first_token, self.quantile, &self.first_token, now);
+        Estimate::refresh(
+            &estimate.per_token,
+            &latency.time_per_output_token,
+            self.quantile,
+            &self.per_token,
+            now,
+        );
+        let known = |cell: fn(&Estimate) -> &StampedCell| {
+            self.estimates.iter().filter_map(move |estimate| Estimate::known(cell(estimate), now))
+        };
+        self.first_token.refresh(now, known(|estimate| &estimate.first_token));
+        self.per_token.refresh(now, known(|estimate| &estimate.per_token));
+    }
+
+    fn carried_over(&self, pool: &Pool) -> Option<Arc<dyn LoadBalancer>> {
+        let next = Self::new(pool, self.quantile);
+        for_each_in_both(&self.ids, pool, |old, new| {
+            next.estimates[new].first_token.copy_from(&self.estimates[old].first_token);
+            next.estimates[new].per_token.copy_from(&self.estimates[old].per_token);
+        });
+        next.first_token.copy_from(&self.first_token);
+        next.per_token.copy_from(&self.per_token);
+        Some(Arc::new(next))
+    }
+}
+
+fn millis(duration: Duration) -> f32 {
+    duration.as_secs_f32() * 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_pools::{answer, built, load, pool_of};
+    use waypost_core::{RequestResult, Timestamp};
+    use waypost_testkit::{SelectRig, conformance};
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::ORIGIN + Duration::from_secs(seconds)
+    }
+
+    /// A balancer that has seen `n` answers a second of these times to first token, for ten seconds.
+    fn taught(pool: &Pool, millis: &[u64]) -> Arc<dyn LoadBalancer> {
+        let balancer = built(&LeastLatency::default(), pool, 0);
+        for second in 1..=10 {
+            for (place, &millis) in millis.iter().enumerate().filter(|&(_, &millis)| millis > 0) {
+                (0..3).for_each(|_| answer(&balancer, pool, place, millis, at(second)));
+            }
+        }
+        balancer
+    }
+
+    fn rig_at(seconds: u64) -> SelectRig {
+        let mut rig = SelectRig::new(seconds);
+        rig.now = at(seconds);
+        rig
+    }
+
+    #[test]
+    fn behaves() {
+        conformance::balancer(|pool| built(&LeastLatency::default(), pool, 3));
+        conformance::balancer(|pool| built(&LeastLatency::p95(), pool, 3));
+    }
+
+    #[test]
+    fn the_faster_one_is_chosen_until_it_is_loaded_in_proportion() {
+        let pool = pool_of(&[100, 100]);
+        let balancer = taught(&pool, &[200, 850]);
+        let mut leases = Vec::new();
+        for expected in [0, 0, 0, 1] {
+            assert_eq!(rig_at(10).select(&balancer, &pool.all()), pool.index(expected), "{leases:?}");
+            leases.extend(load(&pool, if expected == 0 { &[1, 0] } else { &[0, 1] }));
+        }
+    }
+
+    #[test]
+    fn the_request_at_hand_decides_between_a_fast_start_and_a_fast_stream() {
+        let pool = pool_of(&[100, 100]);
+        let balancer = built(&LeastLatency::default(), &pool, 0);
+        for second in 1..=10 {
+            for (place, first, per_token) in [(0, 100, 40), (1, 600, 10)] {
+                let tokens =
+                    waypost_core::TokenUsage::new(waypost_core::Tokens(10), waypost_core::Tokens(101));
+                let total = Duration::from_millis(first + 100 * per_token);
+                let result =
+                    RequestResult::success(total, tokens).first_token_after(Duration::from_millis(first));
+                crate::test_pools::record(&balancer, &pool, place, &result, at(second));
+            }
+        }
+        let mut rig = rig_at(10);
+        rig.usage.completion = waypost_core::Tokens(5);
+        assert_eq!(rig.select(&balancer, &pool.all()), pool.index(0));
+        rig.usage.completion = waypost_core::Tokens(500);
+        assert_eq!(rig.select(&balancer, &pool.all()), pool.index(1));
+    }
+
+    #[test]
+    fn pk_1_and_trap_5_the_unknown_are_tried_one_at_a_time() {
+        let pool = pool_of(&[100; 4]);
+        let balancer = taught(&pool, &[200, 300, 0, 0]);
+        let tried = rig_at(10).select(&balancer, &pool.all()).unwrap();
+        assert!(tried.get() >= 2, "somebody must try it");
+        let mut in_flight = [0; 4];
+        in_flight[tried.get()] = 1;
+        let _leases = load(&pool, &in_flight);
+        for seed in 0..50 {
+            let mut rig = SelectRig::new(seed);
+            rig.now = at(10);
+            assert_eq!(rig.select(&balancer, &pool.all()), pool.index(0), "one at a time");
+        }
+    }
+
+    #[test]
+    fn a_try_that_fails_is_not_repeated_at_once() {
+        let pool = pool_of(&[100, 100]);
+        let balancer = taught(&pool, &[200, 0]);
+        let refused = RequestResult::failure(Duration::from_millis(1), "refused");
+        crate::test_pools::record(&balancer, &pool, 1, &refused, at(10));
+        assert!((0..20).all(|_| rig_at(10).select(&balancer, &pool.all()) == pool.index(0)));
+    }
+
+    #[test]
+    fn trap_6_a_slow_one_is_tried_again_after_a_minute() {
+        let pool = pool_of(&[100, 100]);
+        let balancer = taught(&pool, &[200, 5_000]);
+        assert_eq!(rig_at(11).select(&balancer, &pool.all()), pool.index(0));
+        (11..80).for_each(|second| answer(&balancer, &pool, 0, 200, at(second)));
+        assert_eq!(rig_at(80).select(&balancer, &pool.all()), pool.index(1));
+    }
+
+    #[test]
+    fn trap_4_failing_fast_makes_nobody_fast() {
+        let pool = pool_of(&[100, 100]);
+        let balancer = taught(&pool, &[400, 300]);
+        for _ in 0..100 {
+            let failed = RequestResult::failure(Duration::from_millis(1), "overloaded").status(503);
+            crate::test_pools::record(&balancer, &pool, 1, &failed, at(11));
+        }
+        assert_eq!(rig_at(11).select(&balancer, &pool.all()), pool.index(0));
+    }
+
+    #[test]
+    fn health_scales() {
+        let pool = pool_of(&[100, 100]);
+        let balancer = taught(&pool, &[200, 300]);
+        pool.candidates()[0].live().set_health(Ratio::of(1, 2));
+        assert_eq!(rig_at(10).select(&balancer, &pool.all()), pool.index(1));
+    }
+
+    #[test]
+    fn a_target_narrows_and_nobody_within_it_is_no_failure() {
+        let pool = pool_of(&[100, 100]);
+        let balancer = taught(&pool, &[400, 900]);
+        let _leases = load(&pool, &[5, 0]);
+        let mut rig = rig_at(10);
+        assert_eq!(rig.select(&balancer, &pool.all()), pool.index(1), "the loaded one would take longer");
+        rig.context = rig.context.with_latency_target(Duration::from_millis(500));
+        assert_eq!(rig.select(&balancer, &pool.all()), pool.index(0));
+        rig.context = rig.context.with_latency_target(Duration::from_millis(100));
+        assert_eq!(rig.select(&balancer, &pool.all()), pool.index(1));
+    }
+
+    #[test]
+    fn what_is_known_is_carried_over() {
+        let pool = pool_of(&[100, 100]);
+        let balancer = taught(&pool, &[900, 200]).carried_over(&pool_of(&[100, 100, 100])).unwrap();
+        let next = pool_of(&[100, 100, 100]);
+        let _tried = load(&next, &[0, 0, 1]);
+        assert_eq!(rig_at(10).select(&balancer, &next.all()), next.index(1));
+    }
+}

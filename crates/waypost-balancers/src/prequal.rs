@@ -1,0 +1,352 @@
+//! Few in flight first, then fast.
+
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
+use std::sync::Arc;
+
+use waypost_core::{
+    BuildLoadBalancer, CandidateId, CandidateIndex, CandidateSet, Ewma, Generator, LoadBalancer, Outcome,
+    Pool, Ratio, ResultEvent, SelectContext, StampedCell, Timestamp,
+};
+
+use crate::by_id::{for_each_in_both, ids_of};
+use crate::choices::Choices;
+use crate::fleet::FleetMedian;
+use crate::least::Least;
+use crate::load::{Capacities, LoadUnit, Meter};
+use crate::probes::{ProbePool, Probed, Probes};
+
+/// Candidates that are looked at: all of a small pool.
+const SAMPLE: usize = 16;
+/// Classes of requests in flight that latencies are kept apart by: 1, 2 to 3, 4 to 7 … 128 and more.
+const CLASSES: usize = 8;
+/// Fewer probes than this say nothing; then the router's own signals decide.
+const ENOUGH_PROBES: usize = 2;
+
+/// Chooses by requests in flight among the busy and by latency among the rest (Prequal's hot-cold lexicographic rule,
+/// Wydrowski et al., NSDI 2024).
+///
+/// Of sixteen candidates drawn by weight, those with more requests in flight for their weight than the 0.84 quantile of
+/// the sample are *hot*. Among the others the one with the least latency at its present load is chosen; if all are hot,
+/// the one with the fewest requests in flight. Latency is a time-decayed average of the time to first token, kept apart
+/// by how many requests were in flight; what is not known is taken for the pool's median. Failures of late count as
+/// requests in flight.
+///
+/// By default the signals are the router's own, which are exact when it is the only one in front of its providers.
+/// Engines that can be asked are better asked: see [`Probes`].
+///
+/// ```
+/// use waypost_balancers::Prequal;
+/// use waypost_core::{BuildLoadBalancer, Pool, SeedSequence};
+///
+/// let pool = Pool::from_weights([("a", 1), ("b", 1), ("c", 1)])?;
+/// let balancer = Prequal::default().build(&pool, &mut SeedSequence::new(7).generator());
+/// # let _ = balancer;
+/// # Ok::<(), waypost_core::PoolError>(())
+/// ```
+///
+/// # Complexity
+///
+/// Sixteen random words and candidates, whatever the size of the pool.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Prequal {
+    /// The quantile of requests in flight above which a candidate is hot. Default: 2^−0.25, as in the paper.
+    pub hot_quantile: Ratio,
+    /// Where answers of engines that were asked come in. Default: nobody is asked.
+    pub probes: Option<Probes>,
+}
+
+impl Default for Prequal {
+    fn default() -> Self {
+        Self { hot_quantile: Ratio::of(841, 1_000), probes: None }
+    }
+}
+
+impl Prequal {
+    /// Prefers the answers of engines that were asked over the router's own signals.
+    pub fn with_probes(probes: &Probes) -> Self {
+        Self { probes: Some(probes.clone()), ..Self::default() }
+    }
+}
+
+impl BuildLoadBalancer for Prequal {
+    fn build(&self, pool: &Pool, _rng: &mut Generator<'_>) -> Arc<dyn LoadBalancer> {
+        Arc::new(PrequalBalancer::new(pool, self.clone()))
+    }
+}
+
+/// What [`Prequal`] builds.
+#[derive(Debug)]
+pub struct PrequalBalancer {
+    config: Prequal,
+    ids: Box<[CandidateId]>,
+    choices: Choices,
+    capacities: Capacities,
+    histories: Box<[History]>,
+    /// Milliseconds.
+    usual: FleetMedian,
+    probes: Option<Arc<ProbePool>>,
+    /// Whether the next probe to be forgotten is the worst one, not the oldest.
+    forget_worst: AtomicBool,
+}
+
+/// One candidate's latency by the requests that were in flight.
+#[derive(Debug, Default)]
+struct History {
+    by_class: [Ewma; CLASSES],
+    /// The latest of them, in milliseconds.
+    latest: StampedCell,
+}
+
+impl History {
+    fn record(&self, latency: Duration, in_flight: u64, now: Timestamp) {
+        let average = self.by_class[class_of(in_flight)].record(latency, now);
+        self.latest.update(now, |_| Some(average.as_secs_f32() * 1e3));
+    }
+
+    /// The latency at this load, else at the nearest load that is known, in milliseconds.
+    fn at(&self, in_flight: u64, now: Timestamp) -> Option<f32> {
+        let class = class_of(in_flight);
+        let nearest = (0..CLASSES).flat_map(|step| [class.checked_sub(step), Some(class + step)]).flatten();
+        let mut known = nearest.filter_map(|class| self.by_class.get(class)?.get(now));
+        known.next().map(|latency| latency.as_secs_f32() * 1e3)
+    }
+}
+
+fn class_of(in_flight: u64) -> usize {
+    (in_flight.max(1).ilog2() as usize).min(CLASSES - 1)
+}
+
+/// What one candidate is compared by.
+#[derive(Debug, Clone, Copy, Default)]
+struct Signal {
+    /// Its place in the pool.
+    place: usize,
+    /// Requests in flight over weight.
+    load: f32,
+    /// Milliseconds.
+    latency: f32,
+}
+
+impl PrequalBalancer {
+    fn new(pool: &Pool, config: Prequal) -> Self {
+        Self {
+            ids: ids_of(pool),
+            choices: Choices::of(pool, SAMPLE),
+            capacities: Capacities::of(pool),
+            histories: (0..pool.len()).map(|_| History::default()).collect(),
+            usual: FleetMedian::default(),
+            probes: config.probes.as_ref().map(|probes| probes.for_pool(pool)),
+            forget_worst: AtomicBool::new(false),
+            config,
+        }
+    }
+
+    /// The hot-cold lexicographic rule.
+    fn choose(&self, pool: &Pool, signals: &[Signal], rng: &mut Generator<'_>) -> Option<CandidateIndex> {
+        let threshold = self.hot_above(signals)?;
+        let (mut cold, mut hot) = (Least::default(), Least::default());
+        for signal in signals {
+            let Some(index) = pool.index(signal.place) else { continue };
+            if signal.load > threshold {
+                hot.offer((signal.load, signal.latency), index, rng);
+            } else {
+                cold.offer((signal.latency, signal.load), index, rng);
+            }
+        }
+        cold.index().or_else(|| hot.index())
+    }
+
+    /// The load above which a signal is hot.
+    fn hot_above(&self, signals: &[Signal]) -> Option<f32> {
+        let mut loads = [0.0_f32; SAMPLE];
+        let loads = loads.get_mut(..signals.len())?;
+        loads.iter_mut().zip(signals).for_each(|(load, signal)| *load = signal.load);
+        let rank = (self.config.hot_quantile.get() * signals.len() as f64).ceil() as usize;
+        let place = rank.clamp(1, signals.len().max(1)) - 1;
+        (!loads.is_empty()).then(|| *loads.select_nth_unstable_by(place, f32::total_cmp).1)
+    }
+
+    fn signal(
+        &self,
+        set: &CandidateSet<'_>,
+        index: CandidateIndex,
+        meter: Meter,
+        now: Timestamp,
+    ) -> Option<Signal> {
+        let live = set.pool().live(index);
+        if !self.capacities.has_room(index, live) {
+            return None;
+        }
+        let load = meter.load(live);
+        let latency = self.histories[index.get()].at(load, now);
+        let latency = latency.unwrap_or_else(|| self.usual.get(now).unwrap_or_default());
+        let weight = f32::from(self.capacities.weight(index)) * meter.share(live);
+        Some(Signal { place: index.get(), load: load as f32 / weight, latency })
+    }
+
+    /// By the router's own signals.
+    fn by_own_signals(
+        &self,
+        set: &CandidateSet<'_>,
+        cx: &mut SelectContext<'_, '_>,
+    ) -> Option<CandidateIndex> {
+        let (meter, now) = (Meter::new(LoadUnit::Requests, cx), cx.decision.now);
+        let drawn = self.choices.draw(set, &mut cx.rng);
+        let mut signals = Signals::default();
+        drawn
+            .iter()
+            .filter_map(|index| self.signal(set, index, meter, now))
+            .for_each(|signal| signals.push(signal));
+        self.choose(set.pool(), signals.as_slice(), &mut cx.rng)
+            .or_else(|| self.capacities.least_loaded(set, meter, cx))
+    }
+
+    /// By what engines said; `None` when too few did.
+    fn by_probes<'s>(
+        &'s self,
+        set: &CandidateSet<'_>,
+        cx: &mut SelectContext<'_, '_>,
+    ) -> Option<(&'s ProbePool, CandidateIndex)> {
+        let pool = self.probes.as_ref()?;
+        let mut signals = Signals::default();
+        for Probed { index, in_flight, latency } in pool.fresh(cx.decision.now) {
+            let Some(index) = set.pool().index(index).filter(|&index| set.contains(index)) else { continue };
+            if self.capacities.has_room(index, set.pool().live(index)) {
+                let load = (in_flight + 1) as f32 / f32::from(self.capacities.weight(index));
+                signals.push(Signal { place: index.get(), load, latency: latency.as_secs_f32() * 1e3 });
+            }
+        }
+        if signals.as_slice().len() < ENOUGH_PROBES {
+            return None;
+        }
+        Some((pool, self.choose(set.pool(), signals.as_slice(), &mut cx.rng)?))
+    }
+}
+
+/// A few signals, side by side; as many as are looked at, and no more.
+#[derive(Debug, Default)]
+struct Signals {
+    buffer: [Signal; SAMPLE],
+    len: usize,
+}
+
+impl Signals {
+    fn push(&mut self, signal: Signal) {
+        if let Some(place) = self.buffer.get_mut(self.len) {
+            *place = signal;
+            self.len += 1;
+        }
+    }
+
+    fn as_slice(&self) -> &[Signal] {
+        &self.buffer[..self.len]
+    }
+}
+
+impl LoadBalancer for PrequalBalancer {
+    fn select(&self, set: &CandidateSet<'_>, cx: &mut SelectContext<'_, '_>) -> Option<CandidateIndex> {
+        let Some((probes, chosen)) = self.by_probes(set, cx) else { return self.by_own_signals(set, cx) };
+        let worst = self.forget_worst.fetch_xor(true, Ordering::Relaxed);
+        probes.used(chosen.get(), worst, cx.decision.now);
+        Some(chosen)
+    }
+
+    fn peek(&self, set: &CandidateSet<'_>, cx: &mut SelectContext<'_, '_>) -> Option<CandidateIndex> {
+        self.by_probes(set, cx).map(|(_, chosen)| chosen).or_else(|| self.by_own_signals(set, cx))
+    }
+
+    fn record_result(&self, event: &ResultEvent<'_>) {
+        let Some(history) = self.histories.get(event.index.get()) else { return };
+        if event.result.outcome == Outcome::Success {
+            let first = event.result.time_to_first_token.unwrap_or(event.result.latency);
+            history.record(first, event.pool.live(event.index).in_flight().requests, event.now);
+        }
+        let known = self.histories.iter().filter_map(|history| history.latest.get(event.now));
+        self.usual.refresh(event.now, known.map(|(latency, _)| latency));
+    }
+
+    fn carried_over(&self, pool: &Pool) -> Option<Arc<dyn LoadBalancer>> {
+        let next = Self::new(pool, self.config.clone());
+        for_each_in_both(&self.ids, pool, |old, new| {
+            next.histories[new].latest.copy_from(&self.histories[old].latest);
+            for (to, from) in next.histories[new].by_class.iter().zip(&self.histories[old].by_class) {
+                to.copy_from(from);
+            }
+        });
+        next.usual.copy_from(&self.usual);
+        Some(Arc::new(next))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_pools::{answer, built, load, pool_of};
+    use waypost_testkit::{SelectRig, conformance};
+
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::ORIGIN + Duration::from_millis(millis)
+    }
+
+    fn rig(millis: u64) -> SelectRig {
+        let mut rig = SelectRig::new(millis);
+        rig.now = at(millis);
+        rig
+    }
+
+    #[test]
+    fn behaves() {
+        conformance::balancer(|pool| built(&Prequal::default(), pool, 3));
+        let probes = Probes::default();
+        conformance::balancer(|pool| built(&Prequal::with_probes(&probes), pool, 3));
+    }
+
+    #[test]
+    fn the_cold_are_compared_by_latency_and_the_hot_are_left_alone() {
+        let pool = pool_of(&[1; 8]);
+        let balancer = built(&Prequal::default(), &pool, 0);
+        for place in 0..8 {
+            answer(&balancer, &pool, place, if place == 5 { 10 } else { 100 + place as u64 }, at(300));
+        }
+        assert_eq!(rig(300).select(&balancer, &pool.all()), pool.index(5), "the fastest");
+        // Of eight, ranks up to ceil(0.84 × 8) = 7 are cold: only the busiest is hot.
+        let _leases = load(&pool, &[1, 1, 1, 1, 1, 9, 1, 1]);
+        assert_eq!(
+            rig(301).select(&balancer, &pool.all()),
+            pool.index(0),
+            "the fastest is hot, the next is chosen"
+        );
+    }
+
+    #[test]
+    fn latency_is_that_of_a_similar_load() {
+        let history = History::default();
+        history.record(Duration::from_millis(10), 1, at(5));
+        history.record(Duration::from_millis(400), 40, at(5));
+        assert_eq!(history.at(1, at(5)), Some(10.0));
+        assert_eq!(history.at(50, at(5)), Some(400.0));
+        assert_eq!(history.at(3, at(5)), Some(10.0), "the nearest known");
+        assert_eq!(History::default().at(1, at(5)), None);
+    }
+
+    #[test]
+    fn what_engines_say_goes_before_what_the_router_sees() {
+        let pool = pool_of(&[1; 4]);
+        let probes = Probes::default();
+        let balancer = built(&Prequal::with_probes(&probes), &pool, 0);
+        let _leases = load(&pool, &[0, 0, 7, 7]);
+        let id = |place: usize| pool.candidates()[place].id();
+        probes.report(id(2), 3, Duration::from_millis(50), at(1_000));
+        let one = rig(1_001).select(&balancer, &pool.all()).unwrap().get();
+        assert!(one < 2, "one probe is too few");
+        probes.report(id(2), 3, Duration::from_millis(50), at(1_000));
+        probes.report(id(3), 3, Duration::from_millis(20), at(1_000));
+        assert_eq!(rig(1_001).select(&balancer, &pool.all()), pool.index(3));
+        assert!(
+            rig(3_000).select(&balancer, &pool.all()).unwrap().get() < 2,
+            "a second later they are too old"
+        );
+    }
+}
