@@ -4,7 +4,7 @@ use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 
-use waypost_balancers::{Random, RoundRobin};
+use waypost_balancers::built_in;
 use waypost_core::{
     BuildLoadBalancer, BytesOverFour, CandidateBuilder, CandidateError, CandidateFilter, Clock, IdError,
     LoadBalancingStrategy, ModelName, ResultObserver, RoutingTable, RoutingTableUpdate, SeedSequence,
@@ -73,22 +73,20 @@ enum Problem {
 
 impl Default for RouterBuilder {
     fn default() -> Self {
-        let builder = Self {
+        let known = |name| built_in(&name).map(|strategy| (name, strategy));
+        Self {
             config: RouterConfig::default(),
             table: RoutingTable::default(),
             updates: Vec::new(),
             problems: Vec::new(),
-            strategies: Vec::new(),
+            strategies: LoadBalancingStrategy::built_in().filter_map(known).collect(),
             filters: Vec::new(),
             observers: Vec::new(),
             clock: None,
             estimator: Box::new(BytesOverFour),
             seed: None,
             strategy: None,
-        };
-        builder
-            .register(LoadBalancingStrategy::RoundRobin, RoundRobin::default())
-            .register(LoadBalancingStrategy::Random, Random)
+        }
     }
 }
 
@@ -146,7 +144,7 @@ impl RouterBuilder {
         self
     }
 
-    /// Makes a strategy known, or replaces one. Round robin and random are known.
+    /// Makes a strategy known, or replaces one. All built-in ones are known, with their default settings.
     pub fn register(
         mut self,
         name: LoadBalancingStrategy,
@@ -216,10 +214,12 @@ impl RouterBuilder {
             return Err(BuildError(self.problems));
         }
         self.filters.sort_by_key(|filter| filter.stage());
+        let seed = self.seed.unwrap_or_else(any_seed);
         let shared = Shared {
             config: self.config,
             clock: self.clock.unwrap_or_else(|| Arc::new(SystemClock::default())),
-            seeds: SeedSequence::new(self.seed.unwrap_or_else(any_seed)),
+            seed,
+            seeds: SeedSequence::new(seed),
             estimator: self.estimator,
             filters: self.filters.into(),
             observers: self.observers.into(),

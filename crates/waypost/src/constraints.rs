@@ -129,3 +129,22 @@ impl Constraints<'_> {
         [request.max_cost, tenant, budget].into_iter().flatten().min()
     }
 }
+
+/// Takes out candidates at their own limit on requests in flight.
+#[inline]
+pub(crate) fn capacity(_: &Constraints<'_>, set: &mut CandidateSet<'_>) -> usize {
+    if set.intersects(set.pool().capped()) { drop_full(set) } else { 0 }
+}
+
+fn drop_full(set: &mut CandidateSet<'_>) -> usize {
+    let mut dropped = 0;
+    set.retain(|_, candidate| {
+        let full = candidate
+            .rate_limits()
+            .max_in_flight
+            .is_some_and(|most| candidate.live().in_flight().requests >= most.get().into());
+        dropped += usize::from(full);
+        !full
+    });
+    dropped
+}

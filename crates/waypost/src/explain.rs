@@ -8,7 +8,7 @@ use waypost_core::{
     RoutingError, RuleId, SelectContext, Stage,
 };
 
-use crate::pipeline::Observer;
+use crate::pipeline::{Observer, Passed};
 use crate::router::Inquiry;
 
 /// What a router would decide for a request, and why: the answer of [`Router::explain`](crate::Router::explain).
@@ -124,13 +124,14 @@ impl Explanation {
             }
         }
         self.rule_matched.clone_from(&directives.rule_matched);
-        self.outcome = passed.and_then(|_| choose(inquiry, &set, &mut directives));
+        self.outcome = passed.and_then(|passed| choose(inquiry, &set, &passed, &mut directives));
     }
 }
 
 fn choose(
     inquiry: &Inquiry<'_>,
     set: &CandidateSet<'_>,
+    passed: &Passed,
     directives: &mut Directives,
 ) -> Result<Choice, RoutingError> {
     let strategy = inquiry.strategy(directives);
@@ -138,7 +139,9 @@ fn choose(
     let balancer = balancer.ok_or_else(|| RoutingError::StrategyNotFound { strategy: strategy.clone() })?;
     let decision = inquiry.decision().with_priority(directives.priority);
     let rng = inquiry.shared().seeds.preview();
-    let foreseen = balancer.peek(set, &mut SelectContext::new(&decision, rng));
+    let mut cx = SelectContext::new(&decision, rng);
+    cx.eligible = passed.eligible.as_ref();
+    let foreseen = balancer.peek(set, &mut cx);
     let candidate = foreseen.filter(|&index| set.contains(index)).map(|index| &set.pool()[index]);
     Ok(Choice {
         strategy,

@@ -1,8 +1,8 @@
 //! The stages of a decision, in order: each narrows one set.
 
-use waypost_core::{CandidateFilter, CandidateSet, Directives, RoutingError, Stage};
+use waypost_core::{CandidateFilter, CandidateMask, CandidateSet, Directives, RoutingError, Stage};
 
-use crate::constraints::Constraints;
+use crate::constraints::{Constraints, capacity};
 use crate::preferences;
 
 /// How many candidates each stage took out.
@@ -13,6 +13,13 @@ impl Dropped {
     pub(crate) const fn at(&self, stage: Stage) -> usize {
         self.0[stage as usize] as usize
     }
+}
+
+/// What came of the stages besides the set.
+pub(crate) struct Passed {
+    pub(crate) dropped: Dropped,
+    /// Who was in play before health and limits, where a strategy may ask.
+    pub(crate) eligible: Option<CandidateMask>,
 }
 
 /// Sees each stage's effect. Routing looks at nothing; an explanation keeps the sets.
@@ -49,7 +56,7 @@ impl<'a> Pipeline<'a> {
         set: &mut CandidateSet<'a>,
         directives: &mut Directives,
         observer: &mut O,
-    ) -> Result<Dropped, RoutingError> {
+    ) -> Result<Passed, RoutingError> {
         if set.is_empty() {
             return Err(RoutingError::NoProvidersAvailable { model: set.pool().model().clone() });
         }
@@ -69,11 +76,12 @@ impl<'a> Pipeline<'a> {
         run.stage(Stage::Tag, Constraints::tag)?;
         run.stage(Stage::Latency, Constraints::latency)?;
         run.stage(Stage::Rules, only_filters)?;
+        let eligible = run.set.pool().is_tiered().then(|| *run.set.mask());
         run.stage(Stage::Health, only_filters)?;
-        run.stage(Stage::Limits, only_filters)?;
+        run.stage(Stage::Limits, capacity)?;
         run.stage(Stage::Cost, Constraints::cost)?;
         run.stage(Stage::Preference, preferences::apply)?;
-        Ok(run.dropped)
+        Ok(Passed { dropped: run.dropped, eligible })
     }
 }
 

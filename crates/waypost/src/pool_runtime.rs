@@ -1,10 +1,11 @@
 //! A pool with the balancers that choose from it.
 
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use waypost_core::{
     BuildLoadBalancer, CandidateIndex, LiveSlot, LoadBalancer, LoadBalancingStrategy, Pool,
-    ProviderCandidate, ResultEvent,
+    ProviderCandidate, ResultEvent, SeedSequence,
 };
 
 use crate::state::{Shared, Strategies};
@@ -15,7 +16,24 @@ use crate::state::{Shared, Strategies};
 pub(crate) struct PoolRuntime {
     pub(crate) pool: Arc<Pool>,
     pub(crate) shared: Arc<Shared>,
-    balancers: Box<[(LoadBalancingStrategy, Arc<dyn LoadBalancer>)]>,
+    balancers: Box<[Named]>,
+}
+
+/// A strategy with the pool's balancer of it, which is built when first asked for: a table or a schedule for each of a
+/// dozen strategies would be in memory for nothing, and learn from every result for nobody.
+struct Named {
+    name: LoadBalancingStrategy,
+    strategy: Arc<dyn BuildLoadBalancer>,
+    /// Where the balancer's own randomness starts: the same whenever it is built.
+    seed: u64,
+    built: OnceLock<Arc<dyn LoadBalancer>>,
+}
+
+impl Named {
+    #[inline]
+    fn balancer(&self, pool: &Pool) -> &dyn LoadBalancer {
+        &**self.built.get_or_init(|| self.strategy.build(pool, &mut SeedSequence::new(self.seed).generator()))
+    }
 }
 
 impl PoolRuntime {
@@ -26,30 +44,59 @@ impl PoolRuntime {
         before: Option<&Self>,
         strategies: &Strategies,
         shared: &Arc<Shared>,
+        seed: u64,
     ) -> Self {
-        let build = |(name, strategy): &(LoadBalancingStrategy, Arc<dyn BuildLoadBalancer>)| {
-            let carried_over = before.and_then(|before| before.balancer(name)?.carried_over(&pool));
-            let new = || strategy.build(&pool, &mut shared.seeds.generator());
-            (name.clone(), carried_over.unwrap_or_else(new))
-        };
-        let balancers = strategies.iter().map(build).collect();
+        let named =
+            |(place, (name, strategy)): (usize, &(LoadBalancingStrategy, Arc<dyn BuildLoadBalancer>))| {
+                let known = before.and_then(|before| before.named(name)?.built.get()?.carried_over(&pool));
+                Named {
+                    name: name.clone(),
+                    strategy: Arc::clone(strategy),
+                    seed: seed.wrapping_add(place as u64),
+                    built: known.map_or_else(OnceLock::new, OnceLock::from),
+                }
+            };
+        let balancers = strategies.iter().enumerate().map(named).collect();
         Self { pool, shared: Arc::clone(shared), balancers }
     }
 
+    #[inline]
+    fn named(&self, strategy: &LoadBalancingStrategy) -> Option<&Named> {
+        self.balancers.iter().find(|named| named.name == *strategy)
+    }
+
+    /// The balancer of a strategy, built if need be; `None` when the strategy is not registered.
+    #[inline]
     pub(crate) fn balancer(&self, strategy: &LoadBalancingStrategy) -> Option<&dyn LoadBalancer> {
-        self.balancers.iter().find(|(name, _)| name == strategy).map(|(_, balancer)| &**balancer)
+        Some(self.named(strategy)?.balancer(&self.pool))
+    }
+
+    /// Builds the balancers of strategies that will be asked for.
+    pub(crate) fn prepare<'a>(&self, strategies: impl Iterator<Item = &'a LoadBalancingStrategy>) {
+        for named in strategies.filter_map(|strategy| self.named(strategy)) {
+            named.balancer(&self.pool);
+        }
     }
 
     /// Tells everyone who learns from results: the candidate, the pool, the balancers, the observers.
     pub(crate) fn record(&self, event: &ResultEvent<'_>) {
         event.candidate().live().record(event.result, event.now);
         self.pool.publish_latency(event.index, event.now);
-        for (_, balancer) in &self.balancers {
+        for balancer in self.balancers.iter().filter_map(|named| named.built.get()) {
             balancer.record_result(event);
         }
         for observer in &self.shared.observers {
             observer.observe(event);
         }
+    }
+}
+
+impl fmt::Debug for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Named")
+            .field("name", &self.name)
+            .field("built", &self.built.get())
+            .finish_non_exhaustive()
     }
 }
 

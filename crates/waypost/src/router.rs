@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use waypost_core::{
-    BuildLoadBalancer, CandidateId, Clock, DecisionContext, Directives, GatewayRequest, InFlightLease,
-    LoadBalancingStrategy, PoolIndex, RequestResult, ResultEvent, RoutingContext, RoutingError, RoutingTable,
-    RoutingTableUpdate, SelectContext, SnapshotCell, Tenant, TenantRoutingConfig, Timestamp, TokenUsage,
-    UpdateErrors,
+    BuildLoadBalancer, CandidateId, CandidateSet, Clock, DecisionContext, Directives, GatewayRequest,
+    InFlightLease, LoadBalancer, LoadBalancingStrategy, PoolIndex, RequestResult, ResultEvent,
+    RoutingContext, RoutingError, RoutingTable, RoutingTableUpdate, SelectContext, SnapshotCell, Tenant,
+    TenantRoutingConfig, Timestamp, TokenUsage, Tokens, UpdateErrors,
 };
 
 use crate::constraints::Constraints;
@@ -61,7 +61,7 @@ pub enum RecordError {
 #[error("more than {MAX_STRATEGIES} strategies")]
 pub struct RegisterError(());
 
-/// The most strategies of one router: each has a balancer in every pool.
+/// The most strategies of one router: each may have a balancer in every pool.
 pub(crate) const MAX_STRATEGIES: usize = 64;
 
 impl Router {
@@ -144,7 +144,7 @@ impl Router {
         if pipeline.constraints.latency_limit().is_some() || preferences::look_at_latency(&decision) {
             set.pool().refresh_next_latency(now);
         }
-        let dropped = pipeline.run(&mut set, &mut directives, &mut Nobody)?;
+        let passed = pipeline.run(&mut set, &mut directives, &mut Nobody)?;
 
         let decision = decision.with_priority(directives.priority);
         let strategy = inquiry.strategy(&mut directives);
@@ -153,13 +153,8 @@ impl Router {
             balancer.ok_or_else(|| RoutingError::StrategyNotFound { strategy: strategy.clone() })?;
         let candidates_left = set.len();
         let mut cx = SelectContext::new(&decision, shared.seeds.generator());
-        // INVARIANT: a balancer that chooses outside the set, or a candidate that is full, selects nothing.
-        let chosen = balancer.select(&set, &mut cx).filter(|&index| set.contains(index));
-        let lease = chosen.and_then(|index| {
-            let winner = Winner { runtime: Arc::clone(inquiry.runtime()), index };
-            InFlightLease::acquire(winner, decision.usage.total())
-        });
-        let Some(lease) = lease else {
+        cx.eligible = passed.eligible.as_ref();
+        let Some(lease) = choose(balancer, &mut set, &mut cx, inquiry.runtime()) else {
             return Err(RoutingError::SelectionFailed { strategy, candidates: candidates_left });
         };
 
@@ -174,7 +169,7 @@ impl Router {
             candidates_left,
             generation: state.snapshot.generation(),
             selection_time: None,
-            dropped,
+            dropped: passed.dropped,
         };
         Ok(SelectedProvider::new(lease, now, decision, usage, expected_latency))
     }
@@ -206,7 +201,8 @@ impl Router {
         next.map(|state| state.snapshot.generation())
     }
 
-    /// Makes a strategy known, or replaces one. Every pool gets a new balancer of every strategy.
+    /// Makes a strategy known, or replaces one. Balancers of all strategies begin anew; those that no tenant
+    /// and no setting names are built when the first request asks for them.
     ///
     /// # Errors
     ///
@@ -255,6 +251,31 @@ impl Router {
     /// The routing table as it is now.
     pub fn routing_table(&self) -> RoutingTable {
         self.inner.state.load().table.clone()
+    }
+}
+
+/// Lets the balancer choose until a chosen candidate has room: another request may take the last place between choice and
+/// lease. INVARIANT: a balancer that chooses outside the set selects nothing, and each turn takes a candidate out of it.
+fn choose(
+    balancer: &dyn LoadBalancer,
+    set: &mut CandidateSet<'_>,
+    cx: &mut SelectContext<'_, '_>,
+    runtime: &Arc<PoolRuntime>,
+) -> Option<InFlightLease<Winner>> {
+    let tokens = cx.decision.usage.total();
+    loop {
+        let index = balancer.select(set, cx).filter(|&index| set.contains(index))?;
+        if let Some(lease) = lease(Winner { runtime: Arc::clone(runtime), index }, tokens) {
+            return Some(lease);
+        }
+        set.remove(index);
+    }
+}
+
+fn lease(winner: Winner, tokens: Tokens) -> Option<InFlightLease<Winner>> {
+    match winner.candidate().rate_limits().max_in_flight {
+        None => InFlightLease::acquire(winner, tokens),
+        Some(limit) => InFlightLease::acquire_within(winner, tokens, limit),
     }
 }
 

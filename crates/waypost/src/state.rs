@@ -11,6 +11,9 @@ use crate::RouterConfig;
 use crate::metrics::Metrics;
 use crate::pool_runtime::PoolRuntime;
 
+/// Keeps the seeds of pools apart (2^64 over the golden ratio, Knuth).
+const POOL_SEED: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// The registered strategies, by name.
 pub(crate) type Strategies = Arc<[(LoadBalancingStrategy, Arc<dyn BuildLoadBalancer>)]>;
 
@@ -19,6 +22,8 @@ pub(crate) type Strategies = Arc<[(LoadBalancingStrategy, Arc<dyn BuildLoadBalan
 pub(crate) struct Shared {
     pub(crate) config: RouterConfig,
     pub(crate) clock: Arc<dyn Clock>,
+    /// Where all randomness starts.
+    pub(crate) seed: u64,
     pub(crate) seeds: SeedSequence,
     pub(crate) estimator: Box<dyn TokenEstimator>,
     /// Sorted by stage; those of one stage in the order in which they were added.
@@ -60,19 +65,34 @@ impl RouterState {
         shared: &Arc<Shared>,
         known: impl Fn(&ModelName) -> Option<Arc<PoolRuntime>>,
     ) -> Self {
-        let runtime = |pool: &Arc<_>| {
+        let runtime = |(place, pool): (usize, &Arc<_>)| {
             let before = known(Pool::model(pool));
             let unchanged = before.clone().filter(|before| Arc::ptr_eq(&before.pool, pool));
-            let new = || PoolRuntime::new(Arc::clone(pool), before.as_deref(), &strategies, shared);
+            let new = || {
+                let seed = shared.seed.wrapping_add((place as u64 + 1).wrapping_mul(POOL_SEED));
+                let runtime =
+                    PoolRuntime::new(Arc::clone(pool), before.as_deref(), &strategies, shared, seed);
+                runtime.prepare(in_use(&table, &shared.config));
+                runtime
+            };
             unchanged.unwrap_or_else(|| Arc::new(new()))
         };
-        let runtimes = snapshot.pools().iter().map(runtime).collect();
+        let runtimes = snapshot.pools().iter().enumerate().map(runtime).collect();
         Self { table, snapshot, strategies, runtimes }
     }
 
     pub(crate) fn runtime(&self, pool: PoolIndex) -> &Arc<PoolRuntime> {
         &self.runtimes[pool.get()]
     }
+}
+
+/// The strategies that the configuration names: their balancers are built beforehand, not by the first request.
+fn in_use<'a>(
+    table: &'a RoutingTable,
+    config: &'a RouterConfig,
+) -> impl Iterator<Item = &'a LoadBalancingStrategy> {
+    let of_tenants = table.tenants().filter_map(|(_, tenant)| tenant.default_strategy.as_ref());
+    core::iter::once(&config.default_strategy).chain(of_tenants)
 }
 
 /// Whether every strategy that a tenant names is registered.

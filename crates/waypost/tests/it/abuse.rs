@@ -151,7 +151,7 @@ impl Rig {
             }
             O::Register(i) => {
                 let name = LoadBalancingStrategy::Custom(StrategyName::new(format!("s{i}")).unwrap());
-                self.router.register_strategy(name, Random).unwrap();
+                self.router.register_strategy(name, Random::default()).unwrap();
             }
             O::Parse(text, number) => parse(&text, number),
         }

@@ -178,8 +178,8 @@ fn strategies_that_are_missing_or_undecided_are_errors() {
     assert_eq!(router.metrics().failed_routes, 2);
     assert!(router.update_routing_table([set()]).is_ok(), "now it is registered");
 
-    let missing = fleet::plain(1).strategy(LoadBalancingStrategy::LeastLatency).build();
-    assert_eq!(missing.unwrap_err().to_string(), "the default strategy least_latency is not registered");
+    let missing = fleet::plain(1).strategy(custom()).build();
+    assert_eq!(missing.unwrap_err().to_string(), "the default strategy undecided is not registered");
 }
 
 #[test]

@@ -12,4 +12,5 @@ mod explain;
 mod fleet;
 mod leases;
 mod seams;
+mod strategies;
 mod swap;
