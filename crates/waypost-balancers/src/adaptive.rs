@@ -62,7 +62,6 @@ const NOBODY: u32 = u32::MAX;
 /// One random word per candidate of sets up to 64; above, sixteen are drawn by weight and compared with the one that
 /// was chosen last.
 #[derive(Debug, Clone, Copy, PartialEq)]
-#[non_exhaustive]
 pub struct Adaptive {
     /// How far draws may be from what is known, 0 to 1: 0 always takes the best so far, 1 explores as much as the
     /// posterior says, and half a percent of decisions go to any candidate. Default: 1.

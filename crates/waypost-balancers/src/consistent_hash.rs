@@ -71,7 +71,6 @@ pub enum HashAlgorithm {
 /// One hash of the key and one look-up when the key's candidate is idle; linear in the pool when it has requests in
 /// flight, because what all have is counted. Hashes are XXH3's, the same in every process and version.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct ConsistentHash {
     /// Which parts can be the key: the first that the request has. Default: session, user, tenant.
     pub keys: Cow<'static, [HashKey]>,

@@ -38,7 +38,6 @@ const UNIT_WEIGHT: u64 = 100;
 ///
 /// Linear in the set and in the distinct prices of the pool.
 #[derive(Debug, Clone, Copy, PartialEq)]
-#[non_exhaustive]
 pub struct CostOptimized {
     /// How much dearer than the cheapest still counts as equally cheap. Default: 0.05, a twentieth.
     pub tolerance: Ratio,

@@ -34,7 +34,6 @@ use crate::load::{Capacities, LoadUnit, Meter};
 /// Linear in the set: every member's count is read. For sets of hundreds and more, or counts that many gateways share,
 /// see [`PowerOfTwoChoices`](crate::PowerOfTwoChoices).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct LeastConnections {
     /// What load is counted in. Default: requests.
     pub unit: LoadUnit,
@@ -42,7 +41,6 @@ pub struct LeastConnections {
 
 /// Like [`LeastConnections`], counting tokens in flight: prompts and expected answers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct LeastTokens;
 
 impl BuildLoadBalancer for LeastConnections {

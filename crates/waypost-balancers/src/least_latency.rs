@@ -53,7 +53,6 @@ const LEAST_HEALTH: f32 = 0.01;
 ///
 /// Linear in the set. A result takes its candidate's quantiles anew, two microseconds, at most four times a second.
 #[derive(Debug, Clone, Copy, PartialEq)]
-#[non_exhaustive]
 pub struct LeastLatency {
     /// The quantile that stands for a candidate. Default: 0.5, the median.
     pub quantile: Ratio,

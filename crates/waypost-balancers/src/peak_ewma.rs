@@ -45,7 +45,6 @@ const PENALTY_OVER_USUAL: f32 = 5.0;
 /// # Ok::<(), waypost_core::PoolError>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct PeakEwma {
     /// The time in which a peak sinks to 1/e of itself. Default: 10 s, as in Finagle, linkerd and Envoy.
     pub decay: Duration,

@@ -28,7 +28,6 @@ use crate::load::{Capacities, LoadPerWeight, LoadUnit, Meter};
 ///
 /// One random word and one count per choice, for the pool as a whole and most subsets of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct PowerOfTwoChoices {
     /// How many are drawn, 1 to 16; other numbers count as the nearest. Default: 2. With 1 it is random by weight.
     pub choices: usize,

@@ -60,7 +60,6 @@ const MOST_SLOTS: u32 = u16::MAX as u32;
 /// One hash and two look-ups per block, of at most 128 blocks, whatever the number of candidates. Memory is bounded:
 /// eight bytes per entry of the table.
 #[derive(Debug, Clone, Copy, PartialEq)]
-#[non_exhaustive]
 pub struct PrefixAffinity {
     /// Blocks that are remembered per pool, 8 to 16 million, rounded up to a power of two. Default: 65,536, half a
     /// megabyte.

@@ -49,7 +49,6 @@ const ENOUGH_PROBES: usize = 2;
 ///
 /// Sixteen random words and candidates, whatever the size of the pool.
 #[derive(Debug, Clone)]
-#[non_exhaustive]
 pub struct Prequal {
     /// The quantile of requests in flight above which a candidate is hot. Default: 2^−0.25, as in the paper.
     pub hot_quantile: Ratio,

@@ -37,7 +37,6 @@ use crate::WeightedRoundRobin;
 ///
 /// That of the strategy within, and a few words per tier; one random number when more than one tier is used.
 #[derive(Clone)]
-#[non_exhaustive]
 pub struct PriorityTiers {
     /// Chooses within a tier. Default: weighted round robin.
     pub within: Arc<dyn BuildLoadBalancer>,

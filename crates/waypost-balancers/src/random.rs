@@ -26,7 +26,6 @@ use crate::weighted_draw::WeightedDraw;
 /// One random word for the pool as a whole (alias method, Walker 1977). A narrowed set costs a word per miss, after
 /// eight misses a scan of the set.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Random {
     /// Whether weights count for nothing and each candidate is equally likely. Default: no.
     pub ignore_weights: bool,

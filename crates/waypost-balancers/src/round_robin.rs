@@ -29,7 +29,6 @@ use crate::subsets::Subsets;
 /// # Ok::<(), waypost_core::PoolError>(())
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct RoundRobin {
     /// Where turns begin. Default: at random, so that many gateways that start at once do not all begin with the
     /// first candidate.

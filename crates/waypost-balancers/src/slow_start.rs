@@ -39,7 +39,6 @@ const ATTEMPTS: usize = 4;
 ///
 /// That of the strategy within; while a candidate is new, up to four times that.
 #[derive(Clone)]
-#[non_exhaustive]
 pub struct SlowStart {
     /// The strategy that chooses.
     pub within: Arc<dyn BuildLoadBalancer>,

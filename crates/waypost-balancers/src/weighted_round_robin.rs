@@ -49,7 +49,6 @@ const LOOK_AHEAD: usize = 1_024;
 /// period, 2 MB at the most, and usually microseconds to lay out; 0.1 to 0.2 s for 1,024 candidates whose weights are
 /// around 1,000 and have no common divisor.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct WeightedRoundRobin {
     /// Where turns begin. Default: at random, so that many gateways that start at once do not all begin with the
     /// heaviest candidate.

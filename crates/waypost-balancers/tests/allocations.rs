@@ -26,7 +26,5 @@ fn every_other_setting() {
     check(&SlowStart::over(RoundRobin::default()));
     check(&SlowStart::over(LeastConnections::default()));
     check(&Prequal::with_probes(&Probes::default()));
-    let mut rendezvous = ConsistentHash::default();
-    rendezvous.algorithm = HashAlgorithm::Rendezvous;
-    check(&rendezvous);
+    check(&ConsistentHash { algorithm: HashAlgorithm::Rendezvous, ..ConsistentHash::default() });
 }
