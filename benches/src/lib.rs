@@ -10,6 +10,12 @@
 pub mod fleet;
 pub mod floor;
 pub mod naive;
+mod naive_picks;
+#[cfg(feature = "peers")]
+pub mod peers;
+mod picks;
 mod rows;
 
+pub use naive_picks::NaivePicks;
+pub use picks::Picks;
 pub use rows::Rows;

@@ -150,7 +150,7 @@ impl AdaptiveBalancer {
         let mut best = Least::default();
         for index in among {
             let live = set.pool().live(index);
-            if !self.capacities.has_room(index, live) {
+            if !self.capacities.has_room(index) {
                 continue;
             }
             let under_way = (meter.load(live) - 1) as f32;
@@ -167,7 +167,7 @@ impl AdaptiveBalancer {
         let factor = self.config.exploration_factor.get();
         if factor > 0.0 && cx.rng.unit() * 1_000.0 < EXPLORE_PER_MILLE * factor {
             let any = self.choices.draw(set, &mut cx.rng).iter().next();
-            let has_room = |&index: &CandidateIndex| self.capacities.has_room(index, set.pool().live(index));
+            let has_room = |&index: &CandidateIndex| self.capacities.has_room(index);
             if let Some(any) = any.filter(has_room) {
                 return Some(any);
             }

@@ -1,5 +1,6 @@
 //! The candidate that a key belongs to.
 
+use core::sync::atomic::{AtomicU64, Ordering};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -16,6 +17,9 @@ use crate::stable_hash::{hash, mix};
 /// Places of the table that are looked at before the set is searched.
 const ATTEMPTS: u64 = 8;
 const PERCENT: u64 = 100;
+/// Pools up to this size are counted at every choice that depends on it; of larger ones at every 64th.
+const COUNT_ALL: usize = 64;
+const RECOUNT_EVERY: u64 = 64;
 
 /// Which part of a request is its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -68,8 +72,8 @@ pub enum HashAlgorithm {
 ///
 /// # Complexity
 ///
-/// One hash of the key and one look-up when the key's candidate is idle; linear in the pool when it has requests in
-/// flight, because what all have is counted. Hashes are XXH3's, the same in every process and version.
+/// One hash of the key and one look-up. When the key's candidate has requests in flight, what all have is counted: linear
+/// in a narrowed set or a pool up to 64; of a larger pool every 64th such choice counts for the next ones too. Hashes are XXH3's, the same in every process and version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConsistentHash {
     /// Which parts can be the key: the first that the request has. Default: session, user, tenant.
@@ -108,6 +112,7 @@ impl BuildLoadBalancer for ConsistentHash {
                 .collect(),
             keyless: Choices::of(pool, 2),
             capacities: Capacities::of(pool),
+            recount: Recount::default(),
             config: self.clone(),
         })
     }
@@ -122,6 +127,7 @@ pub struct ConsistentHashBalancer {
     hashes: Box<[u64]>,
     keyless: Choices,
     capacities: Capacities,
+    recount: Recount,
 }
 
 impl ConsistentHashBalancer {
@@ -173,8 +179,30 @@ impl ConsistentHashBalancer {
             |index| LoadPerWeight::new(meter.load(set.pool().live(index)), self.capacities.weight(index));
         drawn
             .iter()
-            .filter(|&index| self.capacities.has_room(index, set.pool().live(index)))
-            .reduce(|best, next| if load(next).cmp(load(best)).is_lt() { next } else { best })
+            .filter(|&index| self.capacities.has_room(index))
+            .reduce(|best, next| if load(next).is_less_than(load(best)) { next } else { best })
+    }
+}
+
+/// The requests in flight at all of a large pool, counted anew every so many times that they are asked for.
+#[derive(Debug, Default)]
+struct Recount {
+    asked: AtomicU64,
+    total: AtomicU64,
+    weights: AtomicU64,
+}
+
+impl Recount {
+    fn now_and_then(&self, count: impl FnOnce() -> (u64, u64)) -> (u64, u64) {
+        // A lost increment under contention counts a little later: harmless.
+        let asked = self.asked.load(Ordering::Relaxed);
+        self.asked.store(asked.wrapping_add(1), Ordering::Relaxed);
+        if asked.is_multiple_of(RECOUNT_EVERY) {
+            let (total, weights) = count();
+            self.total.store(total, Ordering::Relaxed);
+            self.weights.store(weights, Ordering::Relaxed);
+        }
+        (self.total.load(Ordering::Relaxed), self.weights.load(Ordering::Relaxed))
     }
 }
 
@@ -195,7 +223,7 @@ impl<'b, 'p> Bound<'b, 'p> {
     /// Whether the candidate has fewer requests than `load_factor` percent of its share of all, with the one at hand.
     fn allows(&self, index: CandidateIndex) -> bool {
         let (capacities, live) = (&self.balancer.capacities, self.set.pool().live(index));
-        if !capacities.has_room(index, live) {
+        if !capacities.has_room(index) {
             return false;
         }
         let factor = u64::from(self.balancer.config.load_factor);
@@ -210,6 +238,11 @@ impl<'b, 'p> Bound<'b, 'p> {
     }
 
     fn count(&self) -> (u64, u64) {
+        let is_large = self.set.is_whole() && self.set.pool().len() > COUNT_ALL;
+        if is_large { self.balancer.recount.now_and_then(|| self.count_all()) } else { self.count_all() }
+    }
+
+    fn count_all(&self) -> (u64, u64) {
         let members = self.set.iter().map(|index| {
             (
                 self.meter.load(self.set.pool().live(index)) - 1,
@@ -351,6 +384,7 @@ mod tests {
             hashes: Box::default(),
             keyless: Choices::of(&pool, 2),
             capacities: Capacities::of(&pool),
+            recount: Recount::default(),
         };
         for (loads, allowed) in [
             ([30, 25, 25, 19], true),

@@ -200,7 +200,7 @@ impl LoadBalancer for LeastLatencyBalancer {
         let (mut tries, mut under_way) = (0, false);
         for index in set.iter() {
             let live = set.pool().live(index);
-            let rank = self.capacities.has_room(index, live).then(|| self.rank(index, live, &by));
+            let rank = self.capacities.has_room(index).then(|| self.rank(index, live, &by));
             match rank {
                 Some(Rank::Untried) => tries += 1,
                 Some(rank) => {

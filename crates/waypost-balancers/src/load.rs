@@ -1,9 +1,10 @@
 //! How busy candidates are, and who is the least.
 
-use core::cmp::Ordering;
+use std::sync::Arc;
 
 use waypost_core::{
-    CandidateIndex, CandidateSet, Generator, LiveSlot, Pool, Ramp, SelectContext, Timestamp, TokenUsage,
+    CandidateIndex, CandidateMask, CandidateSet, Generator, InFlight, LiveSlot, MAX_CANDIDATES, Pool,
+    ProviderCandidate, Ramp, SelectContext, Timestamp, TokenUsage,
 };
 
 use crate::weighted_draw::weights_of;
@@ -56,7 +57,7 @@ impl Meter {
     #[inline]
     pub(crate) fn load(self, live: &LiveSlot) -> u64 {
         let in_flight = live.in_flight();
-        let failing = live.recent_failures(self.now).ceil() as u64;
+        let failing = failing(live, self.now);
         match self.unit {
             LoadUnit::Requests => in_flight.requests + failing + 1,
             LoadUnit::Tokens => in_flight.tokens.0 + (failing + 1) * self.own,
@@ -66,14 +67,26 @@ impl Meter {
     /// The same, as heavy as it is for a candidate of which only a share may be used yet.
     #[inline]
     pub(crate) fn weighed(self, live: &LiveSlot) -> u64 {
-        let (load, share) = (self.load(live), self.share(live));
-        if share < 1.0 { (load as f32 / share) as u64 } else { load }
+        let load = self.load(live);
+        match self.ramp {
+            None => load,
+            Some(_) => (load as f32 / self.share(live)) as u64,
+        }
     }
 
     /// The share of a candidate's weight that counts yet.
     #[inline]
     pub(crate) fn share(self, live: &LiveSlot) -> f32 {
         self.ramp.map_or(1.0, |ramp| ramp.share_of(live, self.now).max(LEAST_SHARE))
+    }
+}
+
+/// Failures of late, as requests.
+#[inline]
+fn failing(live: &LiveSlot, now: Timestamp) -> u64 {
+    match live.recent_failures(now) {
+        0.0 => 0,
+        failures => failures.ceil() as u64,
     }
 }
 
@@ -90,34 +103,49 @@ impl LoadPerWeight {
         Self { load, weight: weight.into() }
     }
 
-    /// Whether this is a smaller share of the weight than the other, and whether it is the same. INVARIANT: loads are below
-    /// 2^53 and weights below 2^10, so products fit.
+    /// Numbers that compare as the two shares do. INVARIANT: loads are below 2^53 and weights below 2^10, so products fit.
     #[inline]
-    pub(crate) fn cmp(self, other: Self) -> Ordering {
-        (self.load * other.weight).cmp(&(other.load * self.weight))
+    const fn crossed(self, other: Self) -> (u64, u64) {
+        (self.load * other.weight, other.load * self.weight)
+    }
+
+    /// Whether this is a smaller share of the weight than the other.
+    #[inline]
+    pub(crate) const fn is_less_than(self, other: Self) -> bool {
+        let (mine, others) = self.crossed(other);
+        mine < others
     }
 }
 
-/// Weights and limits of a pool's candidates, side by side for scanning.
+/// What scanning a pool's candidates for load needs, side by side.
 #[derive(Debug)]
 pub(crate) struct Capacities(Box<[Capacity]>);
 
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Capacity {
-    /// Requests in flight that the candidate takes at most.
+#[derive(Debug)]
+struct Capacity {
+    live: Arc<LiveSlot>,
+    /// Requests in flight that the candidate takes at most; none when it takes no requests.
     most: u32,
-    /// Zero for candidates that take no requests.
     weight: u16,
+}
+
+impl Capacity {
+    #[inline]
+    fn has_room(&self) -> bool {
+        self.live.in_flight().requests < self.most.into()
+    }
 }
 
 impl Capacities {
     pub(crate) fn of(pool: &Pool) -> Self {
-        let most = pool.candidates().iter().map(|candidate| {
-            candidate.rate_limits().max_in_flight.map_or(u32::MAX, core::num::NonZeroU32::get)
-        });
-        Self(weights_of(pool).iter().zip(most).map(|(&weight, most)| Capacity { most, weight }).collect())
+        let capacity = |((weight, candidate), live): ((&u16, &Arc<ProviderCandidate>), &Arc<LiveSlot>)| {
+            let most = candidate.rate_limits().max_in_flight.map_or(u32::MAX, core::num::NonZeroU32::get);
+            Capacity { live: Arc::clone(live), most: if *weight == 0 { 0 } else { most }, weight: *weight }
+        };
+        Self(weights_of(pool).iter().zip(pool.candidates()).zip(pool.live_slots()).map(capacity).collect())
     }
 
+    /// The weight of a candidate, zero when it takes no requests.
     #[inline]
     pub(crate) fn weight(&self, index: CandidateIndex) -> u16 {
         self.0[index.get()].weight
@@ -125,67 +153,67 @@ impl Capacities {
 
     /// Whether the candidate takes requests and its limit leaves room for one more.
     #[inline]
-    pub(crate) fn has_room(&self, index: CandidateIndex, live: &LiveSlot) -> bool {
-        let Capacity { most, weight } = self.0[index.get()];
-        weight > 0 && (most == u32::MAX || live.in_flight().requests < most.into())
+    pub(crate) fn has_room(&self, index: CandidateIndex) -> bool {
+        self.0[index.get()].has_room()
     }
 
     /// The member with the least load for its weight that has room; ties are broken at random, each as likely.
+    #[inline]
     pub(crate) fn least_loaded(
         &self,
         set: &CandidateSet<'_>,
         meter: Meter,
         cx: &mut SelectContext<'_, '_>,
     ) -> Option<CandidateIndex> {
-        let mut leaders = Leaders::none_of(set);
-        for index in set.iter() {
-            let live = set.pool().live(index);
-            if self.has_room(index, live) {
-                leaders.offer(LoadPerWeight::new(meter.weighed(live), self.weight(index)), index);
+        match meter {
+            // The same as below, without asking at every candidate what is counted.
+            Meter { unit: LoadUnit::Requests, ramp: None, now, .. } => {
+                self.least_by(set, |live, in_flight| in_flight.requests + failing(live, now) + 1, &mut cx.rng)
             }
+            _ => self.least_by(set, |live, _| meter.weighed(live), &mut cx.rng),
         }
-        leaders.any(&mut cx.rng)
-    }
-}
-
-/// Those with the least load so far. Kept as a set, so that a pool of a thousand idle candidates costs one random word
-/// and not a thousand.
-struct Leaders<'p> {
-    least: Option<(LoadPerWeight, CandidateIndex)>,
-    /// All of them, once there are two.
-    all: CandidateSet<'p>,
-    len: usize,
-}
-
-impl<'p> Leaders<'p> {
-    #[inline]
-    fn none_of(set: &CandidateSet<'p>) -> Self {
-        Self { least: None, all: *set, len: 0 }
     }
 
+    /// Keeps all those with the least load as bits beside the set's own, so that a pool of a thousand idle candidates
+    /// costs one random word and not a thousand.
     #[inline]
-    fn offer(&mut self, load: LoadPerWeight, index: CandidateIndex) {
-        let Some((least, first)) = self.least else {
-            (self.least, self.len) = (Some((load, index)), 1);
-            return;
-        };
-        match load.cmp(least) {
-            Ordering::Less => (self.least, self.len) = (Some((load, index)), 1),
-            Ordering::Equal => {
-                if self.len == 1 {
-                    self.all.clear();
-                    self.all.insert(first);
+    fn least_by(
+        &self,
+        set: &CandidateSet<'_>,
+        load: impl Fn(&LiveSlot, InFlight) -> u64,
+        rng: &mut Generator<'_>,
+    ) -> Option<CandidateIndex> {
+        // Nobody yet: a load over no weight, which every other is less than.
+        let mut least = LoadPerWeight { load: 1, weight: 0 };
+        let mut leaders = [0; MAX_CANDIDATES / 64];
+        let mut since = 0;
+        for (position, (&word, leading)) in set.as_words().iter().zip(&mut leaders).enumerate() {
+            let mut rest = word;
+            while rest != 0 {
+                let bit = rest & rest.wrapping_neg();
+                rest ^= bit;
+                let capacity = &self.0[position * 64 + bit.trailing_zeros() as usize];
+                let in_flight = capacity.live.in_flight();
+                if in_flight.requests >= capacity.most.into() {
+                    continue;
                 }
-                self.all.insert(index);
-                self.len += 1;
+                let own = LoadPerWeight::new(load(&capacity.live, in_flight), capacity.weight);
+                let (mine, others) = own.crossed(least);
+                // Most are neither less nor equal: one branch for them.
+                if mine <= others {
+                    if mine < others {
+                        (least, since, *leading) = (own, position, 0);
+                    }
+                    *leading |= bit;
+                }
             }
-            Ordering::Greater => {}
         }
-    }
-
-    /// One of them, each as likely.
-    #[inline]
-    fn any(&self, rng: &mut Generator<'_>) -> Option<CandidateIndex> {
-        if self.len > 1 { self.all.nth(rng.below(self.len)) } else { self.least.map(|(_, first)| first) }
+        leaders[..since].fill(0);
+        let mut leading = *set;
+        leading.keep(&CandidateMask::from_words(leaders));
+        match leading.len() {
+            1 => leading.nth(0),
+            len => leading.nth(rng.below(len)),
+        }
     }
 }

@@ -153,7 +153,7 @@ impl PeakEwmaBalancer {
             None => usual,
         };
         let weight = f32::from(self.capacities.weight(index)) * meter.share(live);
-        self.capacities.has_room(index, live).then(|| slowness * load / weight)
+        self.capacities.has_room(index).then(|| slowness * load / weight)
     }
 
     fn least(

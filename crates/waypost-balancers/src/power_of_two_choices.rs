@@ -65,13 +65,13 @@ impl LoadBalancer for PowerOfTwoChoicesBalancer {
         let load = |index| {
             let live = set.pool().live(index);
             self.capacities
-                .has_room(index, live)
+                .has_room(index)
                 .then(|| LoadPerWeight::new(meter.weighed(live), self.capacities.weight(index)))
         };
         let drawn = self.choices.draw(set, &mut cx.rng);
         // The first drawn wins ties: it was drawn at random.
         let best = drawn.iter().filter_map(|index| Some((index, load(index)?)));
-        let best = best.reduce(|best, next| if next.1.cmp(best.1).is_lt() { next } else { best });
+        let best = best.reduce(|best, next| if next.1.is_less_than(best.1) { next } else { best });
         best.map(|(index, _)| index).or_else(|| self.capacities.least_loaded(set, meter, cx))
     }
 

@@ -240,7 +240,7 @@ impl PrefixAffinityBalancer {
             (queued + prompt * (1.0 - cached))
                 / (f32::from(self.capacities.weight(index)) * tokens.share(live))
         };
-        let has_room = |index: CandidateIndex| self.capacities.has_room(index, set.pool().live(index));
+        let has_room = |index: CandidateIndex| self.capacities.has_room(index);
         let drawn = self.choices.draw(set, &mut cx.rng);
         let mut least = Least::default();
         let mut fewest = u64::MAX;

@@ -175,7 +175,7 @@ impl PrequalBalancer {
         now: Timestamp,
     ) -> Option<Signal> {
         let live = set.pool().live(index);
-        if !self.capacities.has_room(index, live) {
+        if !self.capacities.has_room(index) {
             return None;
         }
         let load = meter.load(live);
@@ -192,12 +192,17 @@ impl PrequalBalancer {
         cx: &mut SelectContext<'_, '_>,
     ) -> Option<CandidateIndex> {
         let (meter, now) = (Meter::new(LoadUnit::Requests, cx), cx.decision.now);
-        let drawn = self.choices.draw(set, &mut cx.rng);
         let mut signals = Signals::default();
-        drawn
-            .iter()
-            .filter_map(|index| self.signal(set, index, meter, now))
-            .for_each(|signal| signals.push(signal));
+        let mut look_at = |index| {
+            if let Some(signal) = self.signal(set, index, meter, now) {
+                signals.push(signal);
+            }
+        };
+        if set.len() <= SAMPLE {
+            set.iter().for_each(&mut look_at);
+        } else {
+            self.choices.draw(set, &mut cx.rng).iter().for_each(&mut look_at);
+        }
         self.choose(set.pool(), signals.as_slice(), &mut cx.rng)
             .or_else(|| self.capacities.least_loaded(set, meter, cx))
     }
@@ -212,7 +217,7 @@ impl PrequalBalancer {
         let mut signals = Signals::default();
         for Probed { index, in_flight, latency } in pool.fresh(cx.decision.now) {
             let Some(index) = set.pool().index(index).filter(|&index| set.contains(index)) else { continue };
-            if self.capacities.has_room(index, set.pool().live(index)) {
+            if self.capacities.has_room(index) {
                 let load = (in_flight + 1) as f32 / f32::from(self.capacities.weight(index));
                 signals.push(Signal { place: index.get(), load, latency: latency.as_secs_f32() * 1e3 });
             }

@@ -41,6 +41,12 @@ impl CandidateMask {
         bits
     }
 
+    /// The candidates whose bits are set, candidate 0 in the lowest bit of the first word.
+    #[inline]
+    pub const fn from_words(words: [u64; WORDS]) -> Self {
+        Self(words)
+    }
+
     /// Whether the candidate is in the mask.
     pub fn has(&self, index: CandidateIndex) -> bool {
         self.contains(index.get())

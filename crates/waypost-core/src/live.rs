@@ -106,6 +106,7 @@ impl OutcomeCounts {
 
 impl LiveSlot {
     /// What is in flight now.
+    #[inline]
     pub fn in_flight(&self) -> InFlight {
         let word = self.load.in_flight.load(Ordering::Relaxed);
         InFlight { requests: word >> TOKEN_BITS, tokens: Tokens(word & TOKEN_MASK) }

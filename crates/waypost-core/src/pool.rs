@@ -213,6 +213,11 @@ impl Pool {
         &self.live[index.get()]
     }
 
+    /// The candidates' live state, in order.
+    pub fn live_slots(&self) -> &[Arc<LiveSlot>] {
+        &self.live
+    }
+
     /// The candidates with a limit on requests in flight.
     #[inline]
     pub const fn capped(&self) -> &CandidateMask {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::command::{self, cargo};
 
 /// The groups, each a bench target.
-const GROUPS: [&str; 1] = ["route"];
+const GROUPS: [&str; 2] = ["route", "balancers"];
 
 /// One measured case.
 #[derive(Debug, Deserialize, Serialize)]
@@ -26,6 +26,7 @@ struct Row {
 struct Options {
     group: Option<String>,
     quick: bool,
+    peers: bool,
     json: Option<PathBuf>,
 }
 
@@ -33,9 +34,10 @@ pub(super) fn run(arguments: &[String]) -> Result<()> {
     let options = parse(arguments)?;
     let mut rows = Vec::new();
     for group in GROUPS.iter().filter(|&&group| options.group.as_deref().is_none_or(|asked| asked == group)) {
-        rows.extend(measure(group, options.quick)?);
+        let measured = measure(group, &options)?;
+        print(&measured);
+        rows.extend(measured);
     }
-    print(&rows);
     if let Some(path) = &options.json {
         let text = serde_json::to_string_pretty(&rows)?;
         fs::write(path, text + "\n").with_context(|| path.display().to_string())?;
@@ -55,6 +57,7 @@ fn parse(arguments: &[String]) -> Result<Options> {
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--quick" => options.quick = true,
+            "--peers" => options.peers = true,
             "--json" => options.json = Some(arguments.next().context("--json needs a file")?.into()),
             group if GROUPS.contains(&group) => options.group = Some(group.to_owned()),
             other => bail!("no group or option `{other}`; groups: {}", GROUPS.join(", ")),
@@ -64,11 +67,15 @@ fn parse(arguments: &[String]) -> Result<Options> {
 }
 
 /// Runs one group; its rows come through a file, because criterion owns the terminal.
-fn measure(group: &str, quick: bool) -> Result<Vec<Row>> {
+fn measure(group: &str, options: &Options) -> Result<Vec<Row>> {
     let file = command::root().join("target").join(format!("bench-{group}-{}.jsonl", std::process::id()));
     fs::create_dir_all(file.parent().expect("a file in target"))?;
-    let mut bench = cargo(&["bench", "--package", "waypost-benches", "--bench", group, "--"]);
-    let (warm_up, time, samples) = if quick { ("0.2", "0.5", "10") } else { ("1", "3", "50") };
+    let mut bench = cargo(&["bench", "--package", "waypost-benches", "--bench", group]);
+    if options.peers {
+        bench.args(["--features", "peers"]);
+    }
+    bench.arg("--");
+    let (warm_up, time, samples) = if options.quick { ("0.2", "0.5", "10") } else { ("1", "3", "50") };
     bench.args(["--warm-up-time", warm_up, "--measurement-time", time, "--sample-size", samples]);
     command::run(bench.env("WAYPOST_BENCH_ROWS", &file))?;
     let text = fs::read_to_string(&file).context("the bench wrote no rows")?;
@@ -76,9 +83,10 @@ fn measure(group: &str, quick: bool) -> Result<Vec<Row>> {
     text.lines().map(|line| serde_json::from_str(line).with_context(|| line.to_owned())).collect()
 }
 
-/// Each row beside the floor of the same run and thread count: nanoseconds differ from machine to machine, ratios less.
+/// Each row beside its group's floor of the same run and thread count: nanoseconds differ from machine to machine, ratios
+/// less.
 fn print(rows: &[Row]) {
-    let floor = |threads| rows.iter().find(|row| row.name == "floor/composed" && row.threads == threads);
+    let floor = |threads| rows.iter().find(|row| row.name.starts_with("floor/") && row.threads == threads);
     println!(
         "\n{:<24} {:>10} {:>8} {:>12} {:>9} {:>12}",
         "name", "candidates", "threads", "ns", "× floor", "allocations"

@@ -8,7 +8,16 @@ use crate::command::{self, cargo};
 
 pub(super) fn run(arguments: &[String]) -> Result<()> {
     super::no_arguments(arguments)?;
-    let docs = ["doc", "--workspace", "--exclude", "xtask", "--all-features", "--no-deps"];
+    let docs = [
+        "doc",
+        "--workspace",
+        "--exclude",
+        "xtask",
+        "--exclude",
+        "waypost-benches",
+        "--all-features",
+        "--no-deps",
+    ];
     command::run(cargo(&docs).env("RUSTDOCFLAGS", "--deny warnings"))?;
     let mdbook = Command::new("mdbook").arg("--version").output();
     if mdbook.is_ok_and(|version| version.status.success()) {

@@ -128,7 +128,7 @@ fn an_update_leaves_the_turns_of_weighted_round_robin_where_they_were() {
         let reprice = RoutingTableUpdate::UpdatePricing {
             provider: fleet::provider("b"),
             model: None,
-            pricing: pricing.pricing().cloned(),
+            pricing: pricing.pricing().copied(),
         };
         router.update_routing_table([reprice]).unwrap();
     }
