@@ -96,6 +96,8 @@ mod least_connections;
 mod least_latency;
 mod load;
 mod maglev;
+#[cfg(all(test, loom))]
+mod models;
 mod peak_ewma;
 mod posterior;
 mod power_of_two_choices;
@@ -113,6 +115,7 @@ mod subsets;
 mod sync;
 #[cfg(test)]
 mod test_pools;
+mod turns;
 mod weighted_draw;
 mod weighted_round_robin;
 

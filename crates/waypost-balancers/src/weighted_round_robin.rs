@@ -3,7 +3,6 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
-use crossbeam_utils::CachePadded;
 use waypost_core::{
     BuildLoadBalancer, CandidateIndex, CandidateSet, Generator, LoadBalancer, Pool, SelectContext,
 };
@@ -11,7 +10,8 @@ use waypost_core::{
 use crate::FirstTurn;
 use crate::schedule::lay_out;
 use crate::subsets::Subsets;
-use crate::weighted_draw::WeightedDraw;
+use crate::turns::Turns;
+use crate::weighted_draw::{WeightedDraw, weights_of};
 
 /// Turns of the schedule that a narrowed selection passes over before it gives up and draws at random: a microsecond.
 const LOOK_AHEAD: usize = 1_024;
@@ -64,44 +64,31 @@ impl WeightedRoundRobin {
 
 impl BuildLoadBalancer for WeightedRoundRobin {
     fn build(&self, pool: &Pool, rng: &mut Generator<'_>) -> Arc<dyn LoadBalancer> {
-        Arc::new(WeightedRoundRobinBalancer::starting_at(self.first.offset(rng), pool))
+        let ticket = self.first.offset(rng);
+        Arc::new(WeightedRoundRobinBalancer::new(pool, |schedule| Turns::starting_at(ticket, schedule)))
     }
 }
 
 /// What [`WeightedRoundRobin`] builds.
 #[derive(Debug)]
 pub struct WeightedRoundRobinBalancer {
-    /// One period, by places in the pool.
-    schedule: Box<[u16]>,
-    /// The next ticket of the pool as a whole.
-    ticket: CachePadded<AtomicU64>,
+    /// The turns of the pool as a whole.
+    turns: Turns,
     /// The next turns of subsets.
     subsets: Subsets,
     draw: WeightedDraw,
 }
 
 impl WeightedRoundRobinBalancer {
-    fn starting_at(ticket: u64, pool: &Pool) -> Self {
-        let draw = WeightedDraw::by_weight(pool);
-        let weights: Vec<u16> =
-            (0..pool.len()).filter_map(|n| pool.index(n)).map(|n| draw.weight(n)).collect();
-        let schedule = lay_out(&weights);
-        Self { schedule, ticket: CachePadded::new(AtomicU64::new(ticket)), subsets: Subsets::default(), draw }
-    }
-
-    #[inline]
-    fn at(&self, pool: &Pool, turn: u64) -> Option<CandidateIndex> {
-        let turn = turn.checked_rem(self.schedule.len() as u64)?;
-        pool.index(self.schedule[turn as usize].into())
+    fn new(pool: &Pool, turns: impl FnOnce(Box<[u16]>) -> Turns) -> Self {
+        let schedule = lay_out(&weights_of(pool));
+        Self { turns: turns(schedule), subsets: Subsets::default(), draw: WeightedDraw::by_weight(pool) }
     }
 
     /// The first turn from `turn` on that is a member's, and who that is.
     fn next_of(&self, set: &CandidateSet<'_>, turn: u64) -> Option<(u64, CandidateIndex)> {
-        let start = turn.checked_rem(self.schedule.len() as u64)? as usize;
-        let ahead = self.schedule[start..].iter().chain(&self.schedule[..start]).take(LOOK_AHEAD);
-
-        ahead.zip(turn..).find_map(|(&place, turn)| {
-            set.pool().index(place.into()).filter(|&index| set.contains(index)).map(|index| (turn, index))
+        self.turns.from(turn).take(LOOK_AHEAD).find_map(|(turn, place)| {
+            set.pool().index(place).filter(|&index| set.contains(index)).map(|index| (turn, index))
         })
     }
 
@@ -123,8 +110,7 @@ impl WeightedRoundRobinBalancer {
 impl LoadBalancer for WeightedRoundRobinBalancer {
     fn select(&self, set: &CandidateSet<'_>, cx: &mut SelectContext<'_, '_>) -> Option<CandidateIndex> {
         if set.is_whole() {
-            // One modification order: n callers get n different tickets, whatever the interleaving.
-            return self.at(set.pool(), self.ticket.fetch_add(1, Ordering::Relaxed));
+            return set.pool().index(self.turns.take()?);
         }
         let turn = self.subsets.turn_of(set);
         turn.and_then(|turn| self.take_turn(set, turn)).or_else(|| self.draw.draw(set, &mut cx.rng))
@@ -132,7 +118,7 @@ impl LoadBalancer for WeightedRoundRobinBalancer {
 
     fn peek(&self, set: &CandidateSet<'_>, cx: &mut SelectContext<'_, '_>) -> Option<CandidateIndex> {
         if set.is_whole() {
-            return self.at(set.pool(), self.ticket.load(Ordering::Relaxed));
+            return set.pool().index(self.turns.peek()?);
         }
         let turn = self.subsets.foresee(set).and_then(|turn| self.next_of(set, turn));
         turn.map(|(_, index)| index).or_else(|| self.draw.draw(set, &mut cx.rng))
@@ -140,13 +126,7 @@ impl LoadBalancer for WeightedRoundRobinBalancer {
 
     /// Goes on at the same part of the period; subsets begin anew.
     fn carried_over(&self, pool: &Pool) -> Option<Arc<dyn LoadBalancer>> {
-        let mut next = Self::starting_at(0, pool);
-        let (ticket, period) = (self.ticket.load(Ordering::Relaxed), self.schedule.len() as u64);
-        let part = u128::from(ticket.checked_rem(period).unwrap_or(0)) * next.schedule.len() as u128;
-        let same = next.schedule == self.schedule;
-        let part = part.checked_div(period.into()).unwrap_or(0) as u64;
-        *next.ticket.get_mut() = if same { ticket } else { part };
-        Some(Arc::new(next))
+        Some(Arc::new(Self::new(pool, |schedule| self.turns.carried_over(schedule))))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Models of the protocols where threads meet: the in-flight lease and the snapshot swap. Run by `cargo xtask loom`.
+//! Models of the protocols where threads meet: the in-flight lease and its limit, the snapshot swap, stamped cells. Run by `cargo xtask loom`.
 //!
 //! Each model runs on the shipped types, with loom's atomics under them, and on a mutant with the known bug put back in,
 //! which the model must catch. Invariants are named as in the concurrency chapter of the book.
@@ -9,8 +9,9 @@
 use loom::sync::Arc as LoomArc;
 use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
+use std::num::NonZeroU32;
 use std::sync::Arc;
-use waypost_core::{InFlight, InFlightLease, LiveSlot, SnapshotCell, Tokens};
+use waypost_core::{InFlight, InFlightLease, LiveSlot, SnapshotCell, StampedCell, Timestamp, Tokens};
 
 /// What the lease models need of a gauge: the shipped one, or one with a bug.
 trait Gauge: Send + Sync + 'static {
@@ -421,4 +422,164 @@ fn writers_that_do_not_wait_are_caught() {
 #[should_panic(expected = "live state was made again")]
 fn forgotten_live_state_is_caught() {
     live_state_survives_two_writers::<ForgetsLiveState>();
+}
+
+/// What the models of a limit need: to take a place, and to say how many are taken.
+trait Limited: Send + Sync + 'static {
+    type Place: Send + 'static;
+
+    fn new() -> Self;
+    fn take(limited: &Arc<Self>) -> Option<Self::Place>;
+    fn taken(&self) -> u64;
+}
+
+impl Limited for Shipped {
+    type Place = InFlightLease<Holder>;
+
+    fn new() -> Self {
+        Self::default()
+    }
+
+    fn take(limited: &Arc<Self>) -> Option<Self::Place> {
+        InFlightLease::acquire_within(Holder(Arc::clone(limited)), Tokens(7), NonZeroU32::MIN)
+    }
+
+    fn taken(&self) -> u64 {
+        self.in_flight()
+    }
+}
+
+/// Looks whether there is room and then takes it.
+struct CheckThenAct(AtomicU64);
+
+struct Taken(Arc<CheckThenAct>);
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Limited for CheckThenAct {
+    type Place = Taken;
+
+    fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    fn take(limited: &Arc<Self>) -> Option<Taken> {
+        if limited.0.load(Ordering::Relaxed) >= 1 {
+            return None;
+        }
+        limited.0.fetch_add(1, Ordering::Relaxed);
+        Some(Taken(Arc::clone(limited)))
+    }
+
+    fn taken(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// IF4: with a limit of one, of three takers at most one has the place at any time; a refusal leaves no trace, so nobody
+/// ever sees more than one taken, and somebody got it.
+fn a_limit_is_never_exceeded<L: Limited>() {
+    loom::model(|| {
+        let limited = Arc::new(L::new());
+        let takers: Vec<_> = (0..2)
+            .map(|_| {
+                let limited = Arc::clone(&limited);
+                thread::spawn(move || {
+                    let place = L::take(&limited);
+                    assert!(limited.taken() <= 1);
+                    place
+                })
+            })
+            .collect();
+        assert!(limited.taken() <= 1);
+        let places: Vec<_> = takers.into_iter().filter_map(|taker| taker.join().unwrap()).collect();
+        assert_eq!(places.len(), 1, "held until now, so exactly one");
+        drop(places);
+        assert_eq!(limited.taken(), 0);
+    });
+}
+
+#[test]
+fn a_limit_holds() {
+    a_limit_is_never_exceeded::<Shipped>();
+}
+
+#[test]
+#[should_panic(expected = "taken() <= 1")]
+fn check_then_act_is_caught() {
+    a_limit_is_never_exceeded::<CheckThenAct>();
+}
+
+/// What the models of an average need.
+trait Average: Send + Sync + 'static {
+    fn new() -> Self;
+    fn add(&self, sample: f32);
+    fn get(&self) -> Option<f32>;
+}
+
+const NOW: Timestamp = Timestamp::from_nanos(5_000_000_000);
+
+impl Average for StampedCell {
+    fn new() -> Self {
+        Self::new()
+    }
+
+    fn add(&self, sample: f32) {
+        self.update(NOW, |before| Some(before.map_or(0.0, |(sum, _)| sum) + sample));
+    }
+
+    fn get(&self) -> Option<f32> {
+        StampedCell::get(self, NOW).map(|(sum, _)| sum)
+    }
+}
+
+/// Reads, adds and writes.
+struct ReadAddWrite(AtomicU64);
+
+impl Average for ReadAddWrite {
+    fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    fn add(&self, sample: f32) {
+        let sum = f32::from_bits(self.0.load(Ordering::Relaxed) as u32);
+        self.0.store((sum + sample).to_bits().into(), Ordering::Relaxed);
+    }
+
+    fn get(&self) -> Option<f32> {
+        Some(f32::from_bits(self.0.load(Ordering::Relaxed) as u32))
+    }
+}
+
+/// EW1: of two threads' samples each is applied exactly once, and what is not a number is never stored.
+fn every_sample_is_applied_once<A: Average>() {
+    loom::model(|| {
+        let average = Arc::new(A::new());
+        let threads: Vec<_> = [1.0, 4.0]
+            .into_iter()
+            .map(|sample| {
+                let average = Arc::clone(&average);
+                thread::spawn(move || average.add(sample))
+            })
+            .collect();
+        assert!(average.get().is_none_or(f32::is_finite));
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        average.add(f32::NAN);
+        assert_eq!(average.get(), Some(5.0));
+    });
+}
+
+#[test]
+fn samples_are_applied_once() {
+    every_sample_is_applied_once::<StampedCell>();
+}
+
+#[test]
+#[should_panic(expected = "left == right")]
+fn a_lost_or_poisoned_sample_is_caught() {
+    every_sample_is_applied_once::<ReadAddWrite>();
 }
