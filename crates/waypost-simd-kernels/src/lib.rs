@@ -1,4 +1,4 @@
-//! Argmin, masked argmin, min and weighted scores over slices, with one-time dispatch.
+//! Argmin, masked argmin, min, weighted scores and least load over slices, with one-time dispatch.
 //!
 //! For authors of load balancing strategies, or of anything else that looks for the least of some hundred numbers. To
 //! balance load, depend on `waypost-balancers` or the facade `waypost`.
@@ -26,10 +26,21 @@
 //! - **Total.** NaN is never the least; an empty slice has no least; no input panics but slices of unequal length.
 //! - **No allocation**, and cost linear in the slice.
 //!
+//! # Which paths there are
+//!
+//! Only the scalar reference. A path for an instruction set stays only if a recorded bench shows that it makes a
+//! *selection* faster, and none did:
+//!
+//! - AVX2, least load by cross-multiplication: 0.8 µs for 1,000 places, but the loads are atomics that requests change, and
+//!   copying them side by side costs 1.9 µs more, with their cache lines side by side as well; comparing them where they
+//!   are costs 2.5 µs in all. At 512 it was 1.41 µs against 1.30. Vector loads of live atomics would be a data race.
+//! - `min`, `argmin`, `masked_argmin`, `weighted_scores`: no strategy has a plain slice to scan, for the same reason.
+//! - AVX-512: its intrinsics are stable from Rust 1.89 on, this crate builds with 1.88; it would copy as AVX2 does.
+//! - SSE4.2 and NEON: half as wide as AVX2.
+//!
 //! # What it does not do
 //!
-//! Only the scalar reference is here, which is the specification that faster paths are tested against; the dispatch is
-//! in place for them.
+//! It knows nothing of routing, and draws no ties: it marks them.
 //!
 //! # Crate features
 //!
