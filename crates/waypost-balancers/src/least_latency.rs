@@ -327,6 +327,27 @@ mod tests {
     }
 
     #[test]
+    fn trap_38_a_candidate_that_got_the_long_requests_is_not_slow() {
+        let pool = pool_of(&[100, 100]);
+        let balancer = built(&LeastLatency::default(), &pool, 0);
+        for second in 1..=10 {
+            for (place, tokens) in [(0, 1_001), (1, 11)] {
+                let usage =
+                    waypost_core::TokenUsage::new(waypost_core::Tokens(10), waypost_core::Tokens(tokens));
+                let total = Duration::from_millis(200 + 20 * (tokens - 1));
+                let result =
+                    RequestResult::success(total, usage).first_token_after(Duration::from_millis(200));
+                crate::test_pools::record(&balancer, &pool, place, &result, at(second));
+            }
+        }
+        // Both are the same to the first token and from token to token, so each is chosen half of the time: 500 of 1,000
+        // with sigma 16; the band of 108 is 6.8 sigma.
+        let rig = rig_at(10);
+        let first = (0..1_000).filter(|_| rig.select(&balancer, &pool.all()) == pool.index(0)).count();
+        assert!(first.abs_diff(500) < 108, "seed 10: {first}");
+    }
+
+    #[test]
     fn pk_1_and_trap_5_the_unknown_are_tried_one_at_a_time() {
         let pool = pool_of(&[100; 4]);
         let balancer = taught(&pool, &[200, 300, 0, 0]);

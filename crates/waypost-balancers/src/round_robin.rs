@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn four_candidates_come_in_turn() {
+    fn rr_1_four_candidates_come_in_turn() {
         let pool = pool_of(4);
         let balancer = RoundRobinBalancer::starting_at(0);
         let rig = SelectRig::new(0);
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_candidate_is_skipped_without_a_gap() {
+    fn rr_2_a_missing_candidate_is_skipped_without_a_gap() {
         let pool = pool_of(3);
         let balancer = RoundRobinBalancer::starting_at(0);
         let rig = SelectRig::new(0);
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn two_alternating_callers_of_even_pools_see_every_candidate() {
+    fn trap_19_two_alternating_callers_of_even_pools_see_every_candidate() {
         let pool = pool_of(4);
         let balancer = RoundRobinBalancer::starting_at(0);
         let rig = SelectRig::new(0);

@@ -5,7 +5,7 @@
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use waypost::LoadBalancingStrategy;
@@ -27,9 +27,9 @@ struct Options {
     /// The most requests. Default: all of a trace, 20,000 otherwise.
     #[arg(long)]
     requests: Option<u64>,
-    /// The strategy: round-robin or random. Default: the scenario's.
+    /// The strategy, such as round-robin, least-latency or adaptive. Default: the scenario's.
     #[arg(long)]
-    strategy: Option<String>,
+    strategy: Option<LoadBalancingStrategy>,
     /// Write the report as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -59,11 +59,13 @@ fn scenario(options: &Options) -> Result<Scenario> {
     let known = || Scenario::all().iter().map(|scenario| scenario.name).collect::<Vec<_>>().join(", ");
     let mut scenario = Scenario::named(&options.scenario)
         .ok_or_else(|| anyhow!("unknown scenario `{}`; there are {}", options.scenario, known()))?;
-    match options.strategy.as_deref() {
-        None => {}
-        Some("round-robin") => scenario.strategy = LoadBalancingStrategy::RoundRobin,
-        Some("random") => scenario.strategy = LoadBalancingStrategy::Random,
-        Some(other) => return Err(anyhow!("unknown strategy `{other}`; there are round-robin, random")),
+    if let Some(strategy) = &options.strategy {
+        let known = || {
+            LoadBalancingStrategy::built_in().map(|known| known.to_string()).collect::<Vec<_>>().join(", ")
+        };
+        let is_known = LoadBalancingStrategy::built_in().any(|known| known == *strategy);
+        ensure!(is_known, "unknown strategy `{strategy}`; there are {}", known());
+        scenario.strategy = strategy.clone();
     }
     Ok(scenario)
 }

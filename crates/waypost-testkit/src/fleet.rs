@@ -6,7 +6,7 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use waypost_core::{
-    InFlightLease, LoadBalancer, ModelName, Pool, ProviderCandidate, RequestResult, ResultEvent,
+    Generator, InFlightLease, LoadBalancer, ModelName, Pool, ProviderCandidate, RequestResult, ResultEvent,
     SeedSequence, Timestamp, TokenUsage, Tokens, UserId,
 };
 
@@ -48,6 +48,7 @@ pub struct Fleet {
     broken: Vec<bool>,
     /// When the last candidate joins.
     joins: Option<Duration>,
+    gateways: usize,
 }
 
 /// What came of a [`Fleet`]'s run.
@@ -85,12 +86,24 @@ impl Fleet {
             slowness: vec![1.0; n],
             broken: vec![false; n],
             joins: None,
+            gateways: 1,
         }
     }
 
     /// How much of the time candidates are busy on average, if all are of usual speed. Default: 0.8.
     pub const fn load(mut self, load: f64) -> Self {
         self.load = load;
+        self
+    }
+
+    /// How many routers send requests there, each of which counts only its own. Default: 1.
+    ///
+    /// # Panics
+    ///
+    /// When there is none.
+    pub const fn gateways(mut self, gateways: usize) -> Self {
+        assert!(gateways > 0, "somebody must send requests");
+        self.gateways = gateways;
         self
     }
 
@@ -131,8 +144,7 @@ impl Fleet {
             }
             run.finish_until(now);
             run.join_if_due(now, &make);
-            let user = rng.below(USERS);
-            run.arrive(now, user, rng.unit());
+            run.arrive(now, &mut rng);
         }
         run.finish_until(Timestamp::MAX);
         run.outcome()
@@ -146,18 +158,63 @@ fn exponential(mean: f64, uniform: f64) -> Duration {
 
 /// A request under way.
 struct UnderWay {
+    gateway: usize,
     place: usize,
     arrived: Timestamp,
     started: Timestamp,
     lease: InFlightLease<Arc<ProviderCandidate>>,
 }
 
-struct Run<'f> {
-    fleet: &'f Fleet,
+/// One router: it knows the candidates by what it sent them itself.
+struct Gateway {
     candidates: Vec<Arc<ProviderCandidate>>,
     pool: Pool,
     balancer: Arc<dyn LoadBalancer>,
     rig: SelectRig,
+}
+
+impl Gateway {
+    fn new<B: LoadBalancer + 'static>(
+        n: usize,
+        at_first: usize,
+        seed: u64,
+        make: impl Fn(&Pool) -> B,
+    ) -> Self {
+        let candidates: Vec<_> = (0..n).map(candidate).collect();
+        let pool = pool_of(&candidates[..at_first]);
+        Self { balancer: Arc::new(make(&pool)), pool, candidates, rig: SelectRig::new(seed) }
+    }
+
+    fn let_last_join<B: LoadBalancer + 'static>(&mut self, now: Timestamp, make: impl Fn(&Pool) -> B) {
+        self.candidates[self.candidates.len() - 1].live().serves_from(now);
+        self.pool = pool_of(&self.candidates);
+        let anew = || Arc::new(make(&self.pool)) as Arc<dyn LoadBalancer>;
+        self.balancer = self.balancer.carried_over(&self.pool).unwrap_or_else(anew);
+    }
+
+    fn select(
+        &mut self,
+        now: Timestamp,
+        user: &UserId,
+    ) -> Option<(usize, InFlightLease<Arc<ProviderCandidate>>)> {
+        self.rig.now = now;
+        self.rig.context.user_id = Some(user.clone());
+        let place = self.rig.select(&self.balancer, &self.pool.all())?.get();
+        let candidate = Arc::clone(&self.pool.candidates()[place]);
+        Some((place, InFlightLease::acquire(candidate, self.rig.usage.total())?))
+    }
+
+    fn record(&self, place: usize, result: &RequestResult, now: Timestamp) {
+        let index = self.pool.index(place).expect("candidates only join");
+        let event = ResultEvent::new(&self.pool, index, result, now);
+        event.candidate().live().record(result, now);
+        self.balancer.record_result(&event);
+    }
+}
+
+struct Run<'f> {
+    fleet: &'f Fleet,
+    gateways: Vec<Gateway>,
     users: Vec<UserId>,
     /// When each candidate has done what it has.
     free_at: Vec<Timestamp>,
@@ -171,15 +228,11 @@ struct Run<'f> {
 impl<'f> Run<'f> {
     fn new<B: LoadBalancer + 'static>(fleet: &'f Fleet, make: impl Fn(&Pool) -> B) -> Self {
         let n = fleet.slowness.len();
-        let candidates: Vec<_> = (0..n).map(candidate).collect();
         let at_first = n - usize::from(fleet.joins.is_some());
-        let pool = pool_of(&candidates[..at_first]);
+        let gateway = |i: usize| Gateway::new(n, at_first, fleet.seed + i as u64, &make);
         Self {
             fleet,
-            balancer: Arc::new(make(&pool)),
-            pool,
-            candidates,
-            rig: SelectRig::new(fleet.seed),
+            gateways: (0..fleet.gateways).map(gateway).collect(),
             users: (0..USERS)
                 .map(|user| UserId::new(format!("user-{user}")).expect("a valid name"))
                 .collect(),
@@ -196,36 +249,28 @@ impl<'f> Run<'f> {
         let due = self.fleet.joins.is_some_and(|time| now >= Timestamp::ORIGIN + time);
         if due && self.joined.is_none() {
             self.joined = Some(now);
-            self.candidates[self.candidates.len() - 1].live().serves_from(now);
-            self.pool = pool_of(&self.candidates);
-            let anew = || Arc::new(make(&self.pool)) as Arc<dyn LoadBalancer>;
-            self.balancer = self.balancer.carried_over(&self.pool).unwrap_or_else(anew);
+            self.gateways.iter_mut().for_each(|gateway| gateway.let_last_join(now, &make));
         }
     }
 
-    fn arrive(&mut self, now: Timestamp, user: usize, uniform: f64) {
-        self.rig.now = now;
-        self.rig.context.user_id = Some(self.users[user].clone());
-        let chosen = self.rig.select(&self.balancer, &self.pool.all());
-        let lease = chosen.and_then(|index| {
-            InFlightLease::acquire(Arc::clone(&self.pool.candidates()[index.get()]), self.rig.usage.total())
-        });
-        let (Some(index), Some(lease)) = (chosen, lease) else {
+    fn arrive(&mut self, now: Timestamp, rng: &mut Generator<'_>) {
+        let (gateway, user, uniform) = (rng.below(self.gateways.len()), rng.below(USERS), rng.unit());
+        let Some((place, lease)) = self.gateways[gateway].select(now, &self.users[user]) else {
             self.outcome.refused += 1;
             return;
         };
-        let place = index.get();
         self.outcome.chosen[place] += 1;
         let is_new = self.joined.is_some_and(|joined| now < joined + Duration::from_secs(1));
-        if is_new && place + 1 == self.candidates.len() {
+        if is_new && place + 1 == self.free_at.len() {
             self.outcome.first_second += 1;
         }
-        let started = if self.fleet.broken[place] { now } else { self.free_at[place].max(now) };
+        let is_broken = self.fleet.broken[place];
+        let started = if is_broken { now } else { self.free_at[place].max(now) };
         let takes = exponential(SERVICE.as_secs_f64() * self.fleet.slowness[place], uniform);
-        let ends = started + if self.fleet.broken[place] { FAILS_AFTER } else { takes };
+        let ends = started + if is_broken { FAILS_AFTER } else { takes };
         self.free_at[place] = self.free_at[place].max(ends);
         self.ends.push(Reverse((ends, self.under_way.len())));
-        self.under_way.push(Some(UnderWay { place, arrived: now, started, lease }));
+        self.under_way.push(Some(UnderWay { gateway, place, arrived: now, started, lease }));
     }
 
     fn finish_until(&mut self, now: Timestamp) {
@@ -238,7 +283,7 @@ impl<'f> Run<'f> {
     }
 
     fn finish(&mut self, request: UnderWay, ended: Timestamp) {
-        let UnderWay { place, arrived, started, lease } = request;
+        let UnderWay { gateway, place, arrived, started, lease } = request;
         let latency = ended.since(arrived);
         self.waited += latency;
         let result = if self.fleet.broken[place] {
@@ -249,18 +294,16 @@ impl<'f> Run<'f> {
             RequestResult::success(latency, TokenUsage::new(Tokens(1_000), Tokens(200)))
                 .first_token_after(first)
         };
-        let index = self.pool.index(place).expect("candidates only join");
-        let event = ResultEvent::new(&self.pool, index, &result, ended);
-        event.candidate().live().record(&result, ended);
-        self.balancer.record_result(&event);
+        self.gateways[gateway].record(place, &result, ended);
         drop(lease);
     }
 
     fn outcome(mut self) -> FleetOutcome {
         let requests = self.outcome.chosen.iter().sum::<u64>().max(1);
         self.outcome.mean_latency = Duration::from_secs_f64(self.waited.as_secs_f64() / requests as f64);
+        let candidates = self.gateways.iter().flat_map(|gateway| &gateway.candidates);
         self.outcome.in_flight_at_end =
-            self.candidates.iter().map(|candidate| candidate.live().in_flight().requests).sum();
+            candidates.map(|candidate| candidate.live().in_flight().requests).sum();
         self.outcome
     }
 }

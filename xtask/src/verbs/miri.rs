@@ -7,7 +7,14 @@ use anyhow::{Result, ensure};
 use crate::command;
 
 /// The tests with threads, leases or swaps; property tests would take hours under an interpreter.
-const TESTS: [&str; 4] = ["snapshot_cell", "live::", "stats::", "thread_local_histogram"];
+const TESTS: [&str; 6] = [
+    "snapshot_cell",
+    "live::",
+    "stats::",
+    "thread_local_histogram",
+    "stamped::",
+    "generator::tests::threads",
+];
 
 pub(super) fn run(arguments: &[String]) -> Result<()> {
     super::no_arguments(arguments)?;

@@ -6,12 +6,8 @@
 //! below are 8 % for random splitting (3.8 sigma), 3 % for the others (3.9 sigma and 8 sigma): a server that is a tenth
 //! too slow brings the load to 0.99 and with it the means to 100, 5.4 and well above 1.2, far outside.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use waypost::core::{
-    CandidateIndex, CandidateSet, Generator, LoadBalancer, Pool, SelectContext, StrategyName,
-};
 use waypost::{LoadBalancingStrategy, ProviderCandidate};
 use waypost_lab::{ArrivalProcess, Deployment, ProviderProfile, Report, Scenario, ServiceTime, Simulation};
 
@@ -19,34 +15,6 @@ const SERVERS: usize = 100;
 const LOAD: f64 = 0.9;
 const JOBS: usize = 1_000_000;
 const SEED: u64 = 20_261_123;
-
-/// Reads who has the least in flight; ties are broken at random.
-#[derive(Debug)]
-struct ShortestQueue;
-
-impl LoadBalancer for ShortestQueue {
-    fn select(&self, set: &CandidateSet<'_>, cx: &mut SelectContext<'_, '_>) -> Option<CandidateIndex> {
-        let in_flight = |index: CandidateIndex| set.pool()[index].live().in_flight().requests;
-        let least = set.iter().map(in_flight).min()?;
-        let mut tied = *set;
-        tied.retain(|index, _| in_flight(index) == least);
-        tied.nth(cx.rng.below(tied.len()))
-    }
-}
-
-/// The shorter queue of two different ones at random (Mitzenmacher 2001).
-#[derive(Debug)]
-struct TwoChoices;
-
-impl LoadBalancer for TwoChoices {
-    fn select(&self, set: &CandidateSet<'_>, cx: &mut SelectContext<'_, '_>) -> Option<CandidateIndex> {
-        let first = cx.rng.below(set.len());
-        let second = (first + 1 + cx.rng.below(set.len() - 1)) % set.len();
-        [set.nth(first)?, set.nth(second)?]
-            .into_iter()
-            .min_by_key(|&i| set.pool()[i].live().in_flight().requests)
-    }
-}
 
 fn servers() -> Scenario {
     let profile = ProviderProfile {
@@ -71,19 +39,10 @@ fn servers() -> Scenario {
     }
 }
 
-fn run(strategy: Option<Arc<dyn LoadBalancer>>) -> Report {
-    let mut scenario = servers();
-    let custom = LoadBalancingStrategy::Custom(StrategyName::new("under-test").unwrap());
-    if strategy.is_some() {
-        scenario.strategy = custom.clone();
-    }
-    let simulation = Simulation::with_router(&scenario, SEED, |builder| match strategy {
-        Some(strategy) => {
-            builder.register(custom, move |_: &Pool, _: &mut Generator<'_>| Arc::clone(&strategy))
-        }
-        None => builder,
-    });
-    simulation.unwrap().run(scenario.arrivals.arrivals(SEED).take(JOBS))
+fn run(strategy: LoadBalancingStrategy) -> Report {
+    let scenario = Scenario { strategy, ..servers() };
+    let simulation = Simulation::new(&scenario, SEED).unwrap();
+    simulation.run(scenario.arrivals.arrivals(SEED).take(JOBS))
 }
 
 fn check(report: &Report, theory: f64, tolerance: f64) {
@@ -110,18 +69,18 @@ fn check_littles_law(report: &Report) {
 
 #[test]
 fn random_splitting_is_one_over_one_minus_load() {
-    check(&run(None), 1.0 / (1.0 - LOAD), 0.08);
+    check(&run(LoadBalancingStrategy::Random), 1.0 / (1.0 - LOAD), 0.08);
 }
 
 /// Mitzenmacher's fixed point is 2.614 for infinitely many servers; with 100 it is 2.63.
 #[test]
 fn two_choices_reach_the_fixed_point() {
-    check(&run(Some(Arc::new(TwoChoices))), 2.63, 0.03);
+    check(&run(LoadBalancingStrategy::PowerOfTwoChoices), 2.63, 0.03);
 }
 
 #[test]
 fn the_shortest_queue_hardly_waits() {
-    check(&run(Some(Arc::new(ShortestQueue))), 1.06, 0.03);
+    check(&run(LoadBalancingStrategy::LeastConnections), 1.06, 0.03);
 }
 
 /// The work that arrives is the work that is done: a server is busy for its load.
