@@ -13,6 +13,8 @@ pub(crate) struct WeightedDraw {
     columns: Box<[Column]>,
     /// By place in the pool; zero for candidates that take no requests.
     weights: Box<[u16]>,
+    /// Whether all that take requests weigh the same.
+    is_even: bool,
 }
 
 /// One candidate, and another that fills up its column.
@@ -37,7 +39,10 @@ impl WeightedDraw {
 
     fn new(pool: &Pool, weight: impl Fn(u16) -> u16) -> Self {
         let weights: Box<[u16]> = weights_of(pool).iter().map(|&of_pool| weight(of_pool)).collect();
-        Self { columns: columns(&weights), weights }
+        let mut members = weights.iter().filter(|&&weight| weight > 0);
+        let first = members.next();
+        let is_even = members.all(|weight| Some(weight) == first);
+        Self { columns: columns(&weights), weights, is_even }
     }
 
     /// The weight of a candidate, zero when it takes no requests.
@@ -49,6 +54,10 @@ impl WeightedDraw {
     /// A member of the set, each as likely as its weight says; `None` when no member takes requests.
     #[inline]
     pub(crate) fn draw(&self, set: &CandidateSet<'_>, rng: &mut Generator<'_>) -> Option<CandidateIndex> {
+        if self.is_even && !set.is_whole() {
+            let drawn = set.nth(rng.below(set.len())).filter(|&drawn| self.weight(drawn) > 0);
+            return drawn.or_else(|| self.scan(set, rng));
+        }
         (0..DRAWS)
             .find_map(|_| self.draw_any(set.pool(), rng).filter(|&drawn| set.contains(drawn)))
             .or_else(|| self.scan(set, rng))

@@ -8,7 +8,7 @@ use waypost_core::{
     RoutingError, RuleId, SelectContext, Stage,
 };
 
-use crate::pipeline::{Observer, Passed};
+use crate::pipeline::{Observer, Trail};
 use crate::router::Inquiry;
 
 /// What a router would decide for a request, and why: the answer of [`Router::explain`](crate::Router::explain).
@@ -112,7 +112,8 @@ impl Explanation {
         let decision = inquiry.decision();
         let mut directives = Directives::default();
         let mut reports = Reports::default();
-        let passed = inquiry.pipeline(&decision).run(&mut set, &mut directives, &mut reports);
+        let mut trail = Trail::default();
+        let passed = inquiry.pipeline(&decision).run(&mut set, &mut directives, &mut reports, &mut trail);
         for report in reports.0 {
             match self.stages.last_mut() {
                 // Filters may take out more at the stage that the pool itself began.
@@ -124,14 +125,14 @@ impl Explanation {
             }
         }
         self.rule_matched.clone_from(&directives.rule_matched);
-        self.outcome = passed.and_then(|passed| choose(inquiry, &set, &passed, &mut directives));
+        self.outcome = passed.and_then(|()| choose(inquiry, &set, &trail, &mut directives));
     }
 }
 
 fn choose(
     inquiry: &Inquiry<'_>,
     set: &CandidateSet<'_>,
-    passed: &Passed,
+    trail: &Trail,
     directives: &mut Directives,
 ) -> Result<Choice, RoutingError> {
     let strategy = inquiry.strategy(directives);
@@ -140,7 +141,7 @@ fn choose(
     let decision = inquiry.decision().with_priority(directives.priority);
     let rng = inquiry.shared().seeds.preview();
     let mut cx = SelectContext::new(&decision, rng);
-    cx.eligible = passed.eligible.as_ref();
+    cx.eligible = trail.eligible.as_ref();
     let foreseen = balancer.peek(set, &mut cx);
     let candidate = foreseen.filter(|&index| set.contains(index)).map(|index| &set.pool()[index]);
     Ok(Choice {

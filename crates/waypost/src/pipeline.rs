@@ -15,8 +15,9 @@ impl Dropped {
     }
 }
 
-/// What came of the stages besides the set.
-pub(crate) struct Passed {
+/// What comes of the stages besides the set. Made by the caller and written in place: it is too large to be handed back.
+#[derive(Default)]
+pub(crate) struct Trail {
     pub(crate) dropped: Dropped,
     /// Who was in play before health and limits, where a strategy may ask.
     pub(crate) eligible: Option<CandidateMask>,
@@ -56,16 +57,16 @@ impl<'a> Pipeline<'a> {
         set: &mut CandidateSet<'a>,
         directives: &mut Directives,
         observer: &mut O,
-    ) -> Result<Passed, RoutingError> {
+        trail: &mut Trail,
+    ) -> Result<(), RoutingError> {
         if set.is_empty() {
             return Err(RoutingError::NoProvidersAvailable { model: set.pool().model().clone() });
         }
         if self.constraints.is_too_late() {
             return Err(RoutingError::Timeout);
         }
-        let mut dropped = Dropped::default();
-        dropped.0[Stage::Drained as usize] = set.pool().drained() as u16;
-        let mut run = Run { pipeline: self, set, directives, observer, dropped, filters: self.filters };
+        trail.dropped.0[Stage::Drained as usize] = set.pool().drained() as u16;
+        let mut run = Run { pipeline: self, set, directives, observer, trail, filters: self.filters };
         // One line per stage, in the order of `Stage::ALL`: a loop over stages costs a mispredicted jump for each.
         run.stage(Stage::Drained, only_filters)?;
         run.stage(Stage::Excluded, Constraints::excluded)?;
@@ -76,12 +77,14 @@ impl<'a> Pipeline<'a> {
         run.stage(Stage::Tag, Constraints::tag)?;
         run.stage(Stage::Latency, Constraints::latency)?;
         run.stage(Stage::Rules, only_filters)?;
-        let eligible = run.set.pool().is_tiered().then(|| *run.set.mask());
+        if run.set.pool().is_tiered() {
+            run.trail.eligible = Some(*run.set.mask());
+        }
         run.stage(Stage::Health, only_filters)?;
         run.stage(Stage::Limits, capacity)?;
         run.stage(Stage::Cost, Constraints::cost)?;
         run.stage(Stage::Preference, preferences::apply)?;
-        Ok(Passed { dropped: run.dropped, eligible })
+        Ok(())
     }
 }
 
@@ -91,7 +94,7 @@ struct Run<'r, 'a, O> {
     set: &'r mut CandidateSet<'a>,
     directives: &'r mut Directives,
     observer: &'r mut O,
-    dropped: Dropped,
+    trail: &'r mut Trail,
     /// The filters that did not run yet.
     filters: &'a [Box<dyn CandidateFilter>],
 }
@@ -114,7 +117,7 @@ impl<'a, O: Observer> Run<'_, 'a, O> {
             self.observer.stage(stage, before, self.set);
         }
         if lost > 0 {
-            self.dropped.0[stage as usize] += lost as u16;
+            self.trail.dropped.0[stage as usize] += lost as u16;
             if self.set.is_empty() {
                 return Err(emptied(stage, self.directives));
             }

@@ -1,6 +1,7 @@
 //! A pool with the balancers that choose from it.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use waypost_core::{
@@ -17,6 +18,8 @@ pub(crate) struct PoolRuntime {
     pub(crate) pool: Arc<Pool>,
     pub(crate) shared: Arc<Shared>,
     balancers: Box<[Named]>,
+    /// Which of them are built, one bit each: results go to these, and reading one word tells who they are.
+    built: AtomicU64,
 }
 
 /// A strategy with the pool's balancer of it, which is built when first asked for: a table or a schedule for each of a
@@ -57,7 +60,16 @@ impl PoolRuntime {
                 }
             };
         let balancers = strategies.iter().enumerate().map(named).collect();
-        Self { pool, shared: Arc::clone(shared), balancers }
+        let runtime = Self { pool, shared: Arc::clone(shared), balancers, built: AtomicU64::new(0) };
+        (0..runtime.balancers.len()).for_each(|place| runtime.note_if_built(place));
+        runtime
+    }
+
+    fn note_if_built(&self, place: usize) {
+        if self.balancers[place].built.get().is_some() {
+            // Relaxed: whoever reads the bit finds the balancer through its cell, which orders the two.
+            self.built.fetch_or(1 << place, Ordering::Relaxed);
+        }
     }
 
     #[inline]
@@ -68,13 +80,19 @@ impl PoolRuntime {
     /// The balancer of a strategy, built if need be; `None` when the strategy is not registered.
     #[inline]
     pub(crate) fn balancer(&self, strategy: &LoadBalancingStrategy) -> Option<&dyn LoadBalancer> {
-        Some(self.named(strategy)?.balancer(&self.pool))
+        let place = self.balancers.iter().position(|named| named.name == *strategy)?;
+        let named = &self.balancers[place];
+        if named.built.get().is_none() {
+            named.balancer(&self.pool);
+            self.note_if_built(place);
+        }
+        Some(named.balancer(&self.pool))
     }
 
     /// Builds the balancers of strategies that will be asked for.
     pub(crate) fn prepare<'a>(&self, strategies: impl Iterator<Item = &'a LoadBalancingStrategy>) {
-        for named in strategies.filter_map(|strategy| self.named(strategy)) {
-            named.balancer(&self.pool);
+        for strategy in strategies {
+            self.balancer(strategy);
         }
     }
 
@@ -82,8 +100,12 @@ impl PoolRuntime {
     pub(crate) fn record(&self, event: &ResultEvent<'_>) {
         event.candidate().live().record(event.result, event.now);
         self.pool.publish_latency(event.index, event.now);
-        for balancer in self.balancers.iter().filter_map(|named| named.built.get()) {
-            balancer.record_result(event);
+        let mut built = self.built.load(Ordering::Relaxed);
+        while built != 0 {
+            if let Some(balancer) = self.balancers[built.trailing_zeros() as usize].built.get() {
+                balancer.record_result(event);
+            }
+            built &= built - 1;
         }
         for observer in &self.shared.observers {
             observer.observe(event);

@@ -10,7 +10,7 @@ use waypost_core::{
 };
 
 use crate::constraints::Constraints;
-use crate::pipeline::{Nobody, Pipeline};
+use crate::pipeline::{Nobody, Pipeline, Trail};
 use crate::pool_runtime::{PoolRuntime, Winner};
 use crate::state::{RouterState, Shared, Strategies, check_strategies};
 use crate::{
@@ -144,7 +144,8 @@ impl Router {
         if pipeline.constraints.latency_limit().is_some() || preferences::look_at_latency(&decision) {
             set.pool().refresh_next_latency(now);
         }
-        let passed = pipeline.run(&mut set, &mut directives, &mut Nobody)?;
+        let mut trail = Trail::default();
+        pipeline.run(&mut set, &mut directives, &mut Nobody, &mut trail)?;
 
         let decision = decision.with_priority(directives.priority);
         let strategy = inquiry.strategy(&mut directives);
@@ -153,7 +154,7 @@ impl Router {
             balancer.ok_or_else(|| RoutingError::StrategyNotFound { strategy: strategy.clone() })?;
         let candidates_left = set.len();
         let mut cx = SelectContext::new(&decision, shared.seeds.generator());
-        cx.eligible = passed.eligible.as_ref();
+        cx.eligible = trail.eligible.as_ref();
         let Some(lease) = choose(balancer, &mut set, &mut cx, inquiry.runtime()) else {
             return Err(RoutingError::SelectionFailed { strategy, candidates: candidates_left });
         };
@@ -169,7 +170,7 @@ impl Router {
             candidates_left,
             generation: state.snapshot.generation(),
             selection_time: None,
-            dropped: passed.dropped,
+            dropped: trail.dropped,
         };
         Ok(SelectedProvider::new(lease, now, decision, usage, expected_latency))
     }
