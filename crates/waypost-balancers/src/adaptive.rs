@@ -12,7 +12,7 @@ use waypost_core::{
 use crate::by_id::{for_each_in_both, ids_of};
 use crate::choices::Choices;
 use crate::least::Least;
-use crate::load::{Capacities, LoadUnit, Meter};
+use crate::load::{Capacities, LoadUnit, Meter, UNIT_WEIGHT};
 use crate::posterior::Posterior;
 
 /// Sets up to this size are looked at whole; of larger ones as many candidates as this are drawn, and the last best one
@@ -24,7 +24,6 @@ const EXPLORE_PER_MILLE: f64 = 5.0;
 /// Requests in flight per 100 of weight at which a candidate counts half: its draw is divided by
 /// `1 + in flight / (16 × weight / 100)`.
 const HALF_LOAD: f32 = 16.0;
-const UNIT_WEIGHT: f32 = 100.0;
 /// The greatest place, kept as "none yet".
 const NOBODY: u32 = u32::MAX;
 
@@ -38,8 +37,9 @@ const NOBODY: u32 = u32::MAX;
 /// ```
 ///
 /// `latency` is the time to first token, or the total where that is not told; `target` is `latency_target`, or what is
-/// usual in the pool; `cost` is per token, at the candidate's prices, zero where they are unknown; what is usual are
-/// averages over the pool with a half-life of 10 s. Cancelled requests teach nothing.
+/// usual in the pool; `cost` is per token, at the candidate's prices, and what is usual where they are unknown; what is
+/// usual are averages over the pool with a half-life of 10 s. A request that is cancelled before its first token counts as
+/// slow if it waited for more than twice the target; other cancellations teach nothing.
 ///
 /// Of every candidate a Beta posterior over its reward is kept, of at most 100 results' worth: new evidence pushes out
 /// old. Without results it fades by half in ten minutes, so that a candidate which has healed is tried again. A decision
@@ -132,11 +132,22 @@ impl AdaptiveBalancer {
         let usual = self.usual.latency.record(latency, now);
         let target = self.config.latency_target.unwrap_or(usual);
         let slowness = over_twice(latency.as_secs_f64(), target.as_secs_f64());
-        let dearness = cost_per_thousand(event).map_or(0.0, |cost| {
+        // An unknown price is taken for what is usual: unknown is not free.
+        let dearness = cost_per_thousand(event).map_or(0.5, |cost| {
             let usual = self.usual.cost.record(Duration::from_nanos(cost), now);
             over_twice(cost as f64, usual.as_nanos() as f64)
         });
         1.0 - self.config.latency_weight.get() * slowness - self.config.cost_weight.get() * dearness
+    }
+
+    /// A caller who gave up before the first token, and later than what is slow, says that the candidate is slow; any other
+    /// says nothing.
+    fn record_cancelled(&self, event: &ResultEvent<'_>, posterior: &Posterior) {
+        let usual = self.config.latency_target.or_else(|| self.usual.latency.get(event.now));
+        let waited = event.result.latency;
+        if event.result.time_to_first_token.is_none() && usual.is_some_and(|usual| waited > usual * 2) {
+            posterior.record((1.0 - self.config.latency_weight.get()) as f32, event.now);
+        }
     }
 
     fn choose(
@@ -157,7 +168,7 @@ impl AdaptiveBalancer {
             let belief = self.posteriors[index.get()].get(now).belief(under_way);
             let draw = if spread > 0.0 { belief.draw(spread, &mut cx.rng) } else { belief.mean() };
             let weight = f32::from(self.capacities.weight(index)) * meter.share(live);
-            let capacity = HALF_LOAD * weight / UNIT_WEIGHT;
+            let capacity = HALF_LOAD * weight / f32::from(UNIT_WEIGHT);
             best.offer(-draw / (1.0 + under_way / capacity), index, &mut cx.rng);
         }
         best.index()
@@ -200,7 +211,7 @@ impl LoadBalancer for AdaptiveBalancer {
         match event.result.outcome {
             Outcome::Success => posterior.record(self.reward(event) as f32, event.now),
             Outcome::Failure => posterior.record(0.0, event.now),
-            Outcome::Cancelled => {}
+            Outcome::Cancelled => self.record_cancelled(event, posterior),
         }
     }
 

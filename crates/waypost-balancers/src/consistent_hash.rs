@@ -146,8 +146,29 @@ impl ConsistentHashBalancer {
         })
     }
 
-    fn by_key(&self, set: &CandidateSet<'_>, key: u64, meter: Meter) -> Option<CandidateIndex> {
-        let bound = Bound::new(self, set, meter);
+    fn choose(
+        &self,
+        set: &CandidateSet<'_>,
+        cx: &mut SelectContext<'_, '_>,
+        looks_ahead: bool,
+    ) -> Option<CandidateIndex> {
+        // Slow start is left to whoever asked for it: a key has one owner, whatever its load.
+        let meter = Meter::at(LoadUnit::Requests, cx.decision.usage, cx.decision.now);
+        let chosen = match self.key(cx.decision) {
+            Some(key) => self.by_key(set, key, meter, looks_ahead),
+            None => self.without_key(set, meter, cx),
+        };
+        chosen.or_else(|| self.capacities.least_loaded(set, meter, cx))
+    }
+
+    fn by_key(
+        &self,
+        set: &CandidateSet<'_>,
+        key: u64,
+        meter: Meter,
+        looks_ahead: bool,
+    ) -> Option<CandidateIndex> {
+        let bound = Bound::new(self, set, meter, looks_ahead);
         let by_table = |maglev: &Maglev| {
             let attempts = (0..ATTEMPTS).filter_map(|attempt| set.pool().index(maglev.get(key, attempt)?));
             attempts.into_iter().find(|&index| set.contains(index) && bound.allows(index))
@@ -159,8 +180,8 @@ impl ConsistentHashBalancer {
     fn by_score(&self, set: &CandidateSet<'_>, key: u64, bound: &Bound<'_, '_>) -> Option<CandidateIndex> {
         let score = |index: CandidateIndex| {
             // Of an even number u in 0 to 1 the greatest −weight / ln(u) is each candidate's in proportion to its weight.
-            let uniform = (mix(key, self.hashes[index.get()]) >> 11) as f64 + 0.5;
-            f64::from(self.capacities.weight(index)) / -(uniform / (1_u64 << 53) as f64).ln()
+            let uniform = (mix(key, self.hashes[index.get()]) >> 12) as f64 + 0.5;
+            f64::from(self.capacities.weight(index)) / -(uniform / (1_u64 << 52) as f64).ln()
         };
         let allowed = set.iter().filter(|&index| bound.allows(index));
         let best = allowed.map(|index| (score(index), index)).max_by(|a, b| a.0.total_cmp(&b.0));
@@ -193,6 +214,17 @@ struct Recount {
 }
 
 impl Recount {
+    /// What was counted last.
+    fn last(&self) -> (u64, u64) {
+        (self.total.load(Ordering::Relaxed), self.weights.load(Ordering::Relaxed))
+    }
+
+    /// Whether the next choice counts anew.
+    fn is_due(&self) -> bool {
+        self.asked.load(Ordering::Relaxed).is_multiple_of(RECOUNT_EVERY)
+    }
+
+    /// What was counted last, counted anew if it is time to.
     fn now_and_then(&self, count: impl FnOnce() -> (u64, u64)) -> (u64, u64) {
         // A lost increment under contention counts a little later: harmless.
         let asked = self.asked.load(Ordering::Relaxed);
@@ -202,7 +234,7 @@ impl Recount {
             self.total.store(total, Ordering::Relaxed);
             self.weights.store(weights, Ordering::Relaxed);
         }
-        (self.total.load(Ordering::Relaxed), self.weights.load(Ordering::Relaxed))
+        self.last()
     }
 }
 
@@ -211,13 +243,20 @@ struct Bound<'b, 'p> {
     balancer: &'b ConsistentHashBalancer,
     set: &'b CandidateSet<'p>,
     meter: Meter,
+    /// Whether the choice is only foreseen and must change nothing.
+    looks_ahead: bool,
     /// Requests in flight at all members with the one at hand, and the sum of their weights: counted when first needed.
     total: core::cell::OnceCell<(u64, u64)>,
 }
 
 impl<'b, 'p> Bound<'b, 'p> {
-    fn new(balancer: &'b ConsistentHashBalancer, set: &'b CandidateSet<'p>, meter: Meter) -> Self {
-        Self { balancer, set, meter, total: core::cell::OnceCell::new() }
+    fn new(
+        balancer: &'b ConsistentHashBalancer,
+        set: &'b CandidateSet<'p>,
+        meter: Meter,
+        looks_ahead: bool,
+    ) -> Self {
+        Self { balancer, set, meter, looks_ahead, total: core::cell::OnceCell::new() }
     }
 
     /// Whether the candidate has fewer requests than `load_factor` percent of its share of all, with the one at hand.
@@ -239,7 +278,12 @@ impl<'b, 'p> Bound<'b, 'p> {
 
     fn count(&self) -> (u64, u64) {
         let is_large = self.set.is_whole() && self.set.pool().len() > COUNT_ALL;
-        if is_large { self.balancer.recount.now_and_then(|| self.count_all()) } else { self.count_all() }
+        let recount = &self.balancer.recount;
+        match is_large {
+            true if self.looks_ahead && !recount.is_due() => recount.last(),
+            true if !self.looks_ahead => recount.now_and_then(|| self.count_all()),
+            _ => self.count_all(),
+        }
     }
 
     fn count_all(&self) -> (u64, u64) {
@@ -255,17 +299,11 @@ impl<'b, 'p> Bound<'b, 'p> {
 
 impl LoadBalancer for ConsistentHashBalancer {
     fn select(&self, set: &CandidateSet<'_>, cx: &mut SelectContext<'_, '_>) -> Option<CandidateIndex> {
-        // Slow start is left to whoever asked for it: a key has one owner, whatever its load.
-        let meter = Meter::at(LoadUnit::Requests, cx.decision.usage, cx.decision.now);
-        let chosen = match self.key(cx.decision) {
-            Some(key) => self.by_key(set, key, meter),
-            None => self.without_key(set, meter, cx),
-        };
-        chosen.or_else(|| self.capacities.least_loaded(set, meter, cx))
+        self.choose(set, cx, false)
     }
 
     fn peek(&self, set: &CandidateSet<'_>, cx: &mut SelectContext<'_, '_>) -> Option<CandidateIndex> {
-        self.select(set, cx)
+        self.choose(set, cx, true)
     }
 }
 
@@ -338,6 +376,23 @@ mod tests {
     }
 
     #[test]
+    fn h_9_a_candidate_that_is_added_takes_keys_and_moves_no_other() {
+        let (all, fewer) = (pool_of(&[1, 2, 3, 4]), pool_of(&[1, 2, 3]));
+        for (strategy, most_moved) in [(rendezvous(), 0), (ConsistentHash::default(), 20)] {
+            let (before, after) =
+                (owners(&strategy, &fewer.all(), 2_000), owners(&strategy, &all.all(), 2_000));
+            let moved = before.iter().zip(&after).filter(|&(before, after)| before != after);
+            let (to_new, elsewhere): (Vec<_>, Vec<_>) = moved.partition(|&(_, &after)| after == 3);
+            assert!(
+                to_new.len() > 500 && elsewhere.len() <= most_moved,
+                "{} {}",
+                to_new.len(),
+                elsewhere.len()
+            );
+        }
+    }
+
+    #[test]
     fn h_15_a_key_returns_to_its_owner_after_an_outage() {
         let pool = pool_of(&[1; 5]);
         for strategy in both() {
@@ -400,7 +455,7 @@ mod tests {
                 waypost_core::Timestamp::ORIGIN,
             );
             assert_eq!(
-                Bound::new(&balancer, &set, meter).allows(pool.index(0).unwrap()),
+                Bound::new(&balancer, &set, meter, false).allows(pool.index(0).unwrap()),
                 allowed,
                 "{loads:?}"
             );

@@ -8,18 +8,18 @@ use waypost_core::{
     SelectContext,
 };
 
-use crate::load::{Capacities, LoadUnit, Meter};
+use crate::load::{Capacities, LoadUnit, Meter, UNIT_WEIGHT};
 
-/// The weight at which the bound counts once: the default.
-const UNIT_WEIGHT: u64 = 100;
+/// Failures of late from which on a candidate counts as full, however cheap it is: at most one in some two seconds then.
+const FAILING: u64 = 3;
 
 /// Chooses the candidate at which the request at hand costs least: its own prompt, cached tokens and expected answer at
 /// the candidate's prices, in whole nano-dollars.
 ///
 /// Candidates within a tolerance of the least cost share by load. A cheap provider is filled up to its bound on requests
 /// in flight and then the next cheapest is used, so that it is not drowned: the bound is the candidate's own
-/// [`max_in_flight`](waypost_core::CandidateBuilder::max_in_flight), else `bound` per 100 of weight. When all are at
-/// their bounds the least loaded gets the request. Candidates of unknown price are used only when no other is left.
+/// [`max_in_flight`](waypost_core::CandidateBuilder::max_in_flight), else `bound` per 100 of weight. One that failed
+/// several times of late counts as full. When all are full the least loaded gets the request. Candidates of unknown price are used only when no other is left.
 ///
 /// ```
 /// use waypost_balancers::CostOptimized;
@@ -73,7 +73,7 @@ pub struct CostOptimizedBalancer {
 fn bounds(pool: &Pool, bound: NonZeroU32) -> Box<[u64]> {
     let of = |candidate: &waypost_core::ProviderCandidate| match candidate.rate_limits().max_in_flight {
         Some(own) => own.get().into(),
-        None => (u64::from(bound.get()) * u64::from(candidate.weight().get())).div_ceil(UNIT_WEIGHT),
+        None => (u64::from(bound.get()) * u64::from(candidate.weight().get())).div_ceil(UNIT_WEIGHT.into()),
     };
     pool.candidates().iter().map(|candidate| of(candidate)).collect()
 }
@@ -98,8 +98,12 @@ impl CostOptimizedBalancer {
         Some(cheap)
     }
 
-    fn has_room(&self, set: &CandidateSet<'_>, index: CandidateIndex) -> bool {
-        set.pool().live(index).in_flight().requests < self.bounds[index.get()]
+    /// Whether a candidate is below its bound, and did not fail several times of late: what fails at once is never full.
+    fn has_room(&self, set: &CandidateSet<'_>, index: CandidateIndex, meter: Meter) -> bool {
+        let live = set.pool().live(index);
+        let in_flight = live.in_flight().requests;
+        let failing = meter.load(live) - 1 - in_flight;
+        in_flight + failing < self.bounds[index.get()] && failing < FAILING
     }
 }
 
@@ -107,7 +111,7 @@ impl LoadBalancer for CostOptimizedBalancer {
     fn select(&self, set: &CandidateSet<'_>, cx: &mut SelectContext<'_, '_>) -> Option<CandidateIndex> {
         let meter = Meter::new(LoadUnit::Requests, cx);
         let mut roomy = *set;
-        roomy.retain(|index, _| self.has_room(set, index));
+        roomy.retain(|index, _| self.has_room(set, index, meter));
         let mut priced = *set;
         set.pool().price_classes().iter().filter(|class| class.pricing.is_none()).for_each(|class| {
             priced.drop_all(&class.members);

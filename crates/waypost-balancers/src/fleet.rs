@@ -7,6 +7,11 @@ use waypost_core::{Age, MAX_CANDIDATES, StampedCell, Timestamp};
 /// How often what is usual is taken anew. Estimates move in seconds, so four times a second loses nothing.
 pub(crate) const REFRESH: Age = Age::of(Duration::from_millis(250));
 
+/// In milliseconds: what averages of latencies are kept in.
+pub(crate) fn millis(duration: Duration) -> f32 {
+    duration.as_secs_f32() * 1e3
+}
+
 /// The median of what a pool's candidates are known for. Taken anew at most four times a second, when a result comes
 /// in; read by decisions.
 #[derive(Debug, Default)]

@@ -9,9 +9,9 @@ use waypost_core::{
 };
 
 use crate::by_id::{for_each_in_both, ids_of};
-use crate::fleet::{FleetMedian, REFRESH};
+use crate::fleet::{FleetMedian, REFRESH, millis};
 use crate::least::Least;
-use crate::load::{Capacities, LoadUnit, Meter};
+use crate::load::{Capacities, LoadUnit, Meter, UNIT_WEIGHT};
 
 /// Samples that what is usual in the pool counts for: a candidate's own quantile of `n` samples counts `n / (n + 5)`.
 /// One lucky answer makes nobody the fastest.
@@ -19,8 +19,6 @@ const PRIOR_SAMPLES: f32 = 5.0;
 /// Estimates without a result for this long are forgotten: the histogram behind them is empty by then, and a candidate
 /// that was slow is tried again.
 const FORGET_AFTER: Age = Age::of(Duration::from_secs(60));
-/// The weight that stands for one unit of capacity: the default.
-const UNIT_WEIGHT: f32 = 100.0;
 /// The lowest health that is told apart from none.
 const LEAST_HEALTH: f32 = 0.01;
 
@@ -33,8 +31,9 @@ const LEAST_HEALTH: f32 = 0.01;
 /// Both times are quantiles of the last minute, the median or the 95th percentile, drawn towards the pool's median while
 /// samples are few. Failures of late count as requests in flight. Ties are broken at random.
 ///
-/// Candidates of which nothing is known are tried one at a time: as long as one of them has a request in flight, or
-/// failed of late, the others count as slower than any that is known. When none is known, the least loaded is chosen.
+/// Candidates of which nothing is known are taken for the pool's median. One that is idle and did not fail of late is tried
+/// at once, but only one at a time: while another of them has a request in flight, it counts as twice the median. When none is known, the least loaded
+/// is chosen. Where answers do not tell when their first token came, the time of whole answers stands for both parts.
 ///
 /// A [`latency_target`](waypost_core::RoutingContext::latency_target) narrows the choice to candidates whose time to
 /// first token is within it; when nobody's is, the best of all is chosen.
@@ -86,6 +85,7 @@ pub struct LeastLatencyBalancer {
     estimates: Box<[Estimate]>,
     first_token: FleetMedian,
     per_token: FleetMedian,
+    total: FleetMedian,
 }
 
 /// What is known of one candidate, in milliseconds.
@@ -93,6 +93,8 @@ pub struct LeastLatencyBalancer {
 struct Estimate {
     first_token: StampedCell,
     per_token: StampedCell,
+    /// Of whole answers, for those that do not tell their parts.
+    total: StampedCell,
 }
 
 impl Estimate {
@@ -115,6 +117,17 @@ impl Estimate {
         cell.update(now, |_| Some((own * samples + usual * PRIOR_SAMPLES) / (samples + PRIOR_SAMPLES)));
     }
 
+    /// What the candidate should take for the request, to the first token and in all; `None` when nothing is known of it.
+    #[inline]
+    fn expected(&self, by: &Comparison) -> Option<(f32, f32)> {
+        let Some(first_token) = Estimate::known(&self.first_token, by.now) else {
+            // Whole answers are not compared with parts of answers: where parts are not told, the whole is all.
+            return Estimate::known(&self.total, by.now).map(|total| (0.0, total));
+        };
+        let per_token = Estimate::known(&self.per_token, by.now).unwrap_or(by.usual_per_token);
+        Some((first_token, first_token + per_token * by.further_tokens))
+    }
+
     fn known(cell: &StampedCell, now: Timestamp) -> Option<f32> {
         cell.get(now).filter(|&(_, age)| age < FORGET_AFTER).map(|(value, _)| value)
     }
@@ -126,7 +139,8 @@ struct Comparison {
     now: Timestamp,
     /// Tokens of the answer after the first.
     further_tokens: f32,
-    usual_first_token: Option<f32>,
+    /// What a candidate is taken for that nothing is known of: to the first token, and in all.
+    usual: Option<(f32, f32)>,
     usual_per_token: f32,
     target: Option<f32>,
 }
@@ -134,14 +148,10 @@ struct Comparison {
 /// How a candidate compares; the order of the variants is the order of preference.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
 enum Rank {
-    /// Nothing is known and nothing is under way: worth a try.
-    Untried,
     /// Its score, within the target.
     InTime(f32),
     /// Its score, beyond the target.
     Late(f32),
-    /// Nothing is known yet, but a try is under way or has just failed.
-    Tried(u64),
 }
 
 impl LeastLatencyBalancer {
@@ -153,36 +163,36 @@ impl LeastLatencyBalancer {
             estimates: (0..pool.len()).map(|_| Estimate::default()).collect(),
             first_token: FleetMedian::default(),
             per_token: FleetMedian::default(),
+            total: FleetMedian::default(),
         }
     }
 
     fn comparison(&self, cx: &mut SelectContext<'_, '_>) -> Comparison {
         let now = cx.decision.now;
+        let further_tokens = cx.decision.usage.completion.0.saturating_sub(1) as f32;
+        let usual_per_token = self.per_token.get(now).unwrap_or_default();
+        let by_parts =
+            self.first_token.get(now).map(|first| (first, first + usual_per_token * further_tokens));
         Comparison {
             meter: Meter::new(LoadUnit::Requests, cx),
             now,
-            further_tokens: cx.decision.usage.completion.0.saturating_sub(1) as f32,
-            usual_first_token: self.first_token.get(now),
-            usual_per_token: self.per_token.get(now).unwrap_or_default(),
+            further_tokens,
+            usual: by_parts.or_else(|| self.total.get(now).map(|total| (0.0, total))),
+            usual_per_token,
             target: cx.decision.context.latency_target.map(millis),
         }
     }
 
     #[inline]
-    fn rank(&self, index: CandidateIndex, live: &LiveSlot, by: &Comparison) -> Rank {
-        let estimate = &self.estimates[index.get()];
-        let load = by.meter.load(live);
-        let Some(first_token) = Estimate::known(&estimate.first_token, by.now) else {
-            return if load > 1 && by.usual_first_token.is_some() {
-                Rank::Tried(load)
-            } else {
-                Rank::Untried
-            };
-        };
-        let per_token = Estimate::known(&estimate.per_token, by.now).unwrap_or(by.usual_per_token);
-        let expected = first_token + per_token * by.further_tokens;
+    fn rank(
+        &self,
+        index: CandidateIndex,
+        live: &LiveSlot,
+        (first_token, expected): (f32, f32),
+        by: &Comparison,
+    ) -> Rank {
         let health = (live.health().get() as f32).max(LEAST_HEALTH);
-        let capacity = f32::from(self.capacities.weight(index)) / UNIT_WEIGHT * health;
+        let capacity = f32::from(self.capacities.weight(index)) / f32::from(UNIT_WEIGHT) * health;
         let score = expected * by.meter.weighed(live) as f32 / capacity;
         let in_time = by.target.is_none_or(|target| first_token <= target);
         if in_time { Rank::InTime(score) } else { Rank::Late(score) }
@@ -192,29 +202,28 @@ impl LeastLatencyBalancer {
 impl LoadBalancer for LeastLatencyBalancer {
     fn select(&self, set: &CandidateSet<'_>, cx: &mut SelectContext<'_, '_>) -> Option<CandidateIndex> {
         let by = self.comparison(cx);
-        if by.usual_first_token.is_none() {
-            return self.capacities.least_loaded(set, by.meter, cx);
-        }
+        let Some(usual) = by.usual else { return self.capacities.least_loaded(set, by.meter, cx) };
         let mut best = Least::default();
         let mut untried = *set;
         let (mut tries, mut under_way) = (0, false);
         for index in set.iter() {
             let live = set.pool().live(index);
-            let rank = self.capacities.has_room(index).then(|| self.rank(index, live, &by));
-            match rank {
-                Some(Rank::Untried) => tries += 1,
-                Some(rank) => {
-                    untried.remove(index);
-                    under_way |= matches!(rank, Rank::Tried(_));
-                    best.offer(rank, index, &mut cx.rng);
-                }
-                None => untried.remove(index),
+            if !self.capacities.has_room(index) {
+                untried.remove(index);
+                continue;
             }
+            let mut known = self.estimates[index.get()].expected(&by);
+            if known.is_none() && by.meter.load(live) == 1 {
+                tries += 1;
+                // While another is tried, it is for when those that are known have more than that to do.
+                known = Some((usual.0, 2.0 * usual.1));
+            } else {
+                untried.remove(index);
+                under_way |= known.is_none() && live.in_flight().requests > 0;
+            }
+            best.offer(self.rank(index, live, known.unwrap_or(usual), &by), index, &mut cx.rng);
         }
-        if tries > 0 && (!under_way || best.index().is_none()) {
-            return untried.nth(cx.rng.below(tries));
-        }
-        best.index()
+        if tries > 0 && !under_way { untried.nth(cx.rng.below(tries)) } else { best.index() }
     }
 
     fn peek(&self, set: &CandidateSet<'_>, cx: &mut SelectContext<'_, '_>) -> Option<CandidateIndex> {
@@ -224,40 +233,31 @@ impl LoadBalancer for LeastLatencyBalancer {
     fn record_result(&self, event: &ResultEvent<'_>) {
         let (latency, now) = (event.pool.live(event.index).latency(), event.now);
         let Some(estimate) = self.estimates.get(event.index.get()) else { return };
-        let first_token = if latency.time_to_first_token.average(now).is_some() {
-            &latency.time_to_first_token
-        } else {
-            &latency.total
-        };
-        Estimate::refresh(&estimate.first_token, first_token, self.quantile, &self.first_token, now);
-        Estimate::refresh(
-            &estimate.per_token,
-            &latency.time_per_output_token,
-            self.quantile,
-            &self.per_token,
-            now,
-        );
+        let refresh = |cell, metric, usual| Estimate::refresh(cell, metric, self.quantile, usual, now);
+        refresh(&estimate.first_token, &latency.time_to_first_token, &self.first_token);
+        refresh(&estimate.per_token, &latency.time_per_output_token, &self.per_token);
+        refresh(&estimate.total, &latency.total, &self.total);
         let known = |cell: fn(&Estimate) -> &StampedCell| {
             self.estimates.iter().filter_map(move |estimate| Estimate::known(cell(estimate), now))
         };
         self.first_token.refresh(now, known(|estimate| &estimate.first_token));
         self.per_token.refresh(now, known(|estimate| &estimate.per_token));
+        self.total.refresh(now, known(|estimate| &estimate.total));
     }
 
     fn carried_over(&self, pool: &Pool) -> Option<Arc<dyn LoadBalancer>> {
         let next = Self::new(pool, self.quantile);
         for_each_in_both(&self.ids, pool, |old, new| {
-            next.estimates[new].first_token.copy_from(&self.estimates[old].first_token);
-            next.estimates[new].per_token.copy_from(&self.estimates[old].per_token);
+            let (from, to) = (&self.estimates[old], &next.estimates[new]);
+            to.first_token.copy_from(&from.first_token);
+            to.per_token.copy_from(&from.per_token);
+            to.total.copy_from(&from.total);
         });
         next.first_token.copy_from(&self.first_token);
         next.per_token.copy_from(&self.per_token);
+        next.total.copy_from(&self.total);
         Some(Arc::new(next))
     }
-}
-
-fn millis(duration: Duration) -> f32 {
-    duration.as_secs_f32() * 1e3
 }
 
 #[cfg(test)]

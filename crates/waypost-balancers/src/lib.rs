@@ -140,3 +140,7 @@ pub use weighted_round_robin::{WeightedRoundRobin, WeightedRoundRobinBalancer};
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/src/your-own-strategy.md")]
+struct YourOwnStrategy;

@@ -9,6 +9,10 @@ use waypost_core::{
 
 use crate::weighted_draw::weights_of;
 
+/// The most that a weighed load counts: it keeps products with weights within 64 bits.
+const MOST_WEIGHED: u64 = 1 << 53;
+/// The weight that stands for one unit of capacity: the default.
+pub(crate) const UNIT_WEIGHT: u16 = 100;
 /// The least share that is told apart from none: it keeps weighed loads within their bits.
 const LEAST_SHARE: f32 = 0.01;
 
@@ -64,13 +68,14 @@ impl Meter {
         }
     }
 
-    /// The same, as heavy as it is for a candidate of which only a share may be used yet.
+    /// The same, as heavy as it is for a candidate of which only a share may be used yet. With slow start all are in
+    /// sixteenths, so that a share of 0.9 is told apart from all.
     #[inline]
     pub(crate) fn weighed(self, live: &LiveSlot) -> u64 {
         let load = self.load(live);
         match self.ramp {
             None => load,
-            Some(_) => (load as f32 / self.share(live)) as u64,
+            Some(_) => ((load as f32 * 16.0 / self.share(live)) as u64).min(MOST_WEIGHED),
         }
     }
 
@@ -81,12 +86,12 @@ impl Meter {
     }
 }
 
-/// Failures of late, as requests.
+/// Failures of late, as requests: a single one counts for a half-life.
 #[inline]
 fn failing(live: &LiveSlot, now: Timestamp) -> u64 {
     match live.recent_failures(now) {
         0.0 => 0,
-        failures => failures.ceil() as u64,
+        failures => failures.round() as u64,
     }
 }
 

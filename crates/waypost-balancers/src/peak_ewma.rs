@@ -10,7 +10,7 @@ use waypost_core::{
 
 use crate::by_id::{for_each_in_both, ids_of};
 use crate::choices::Choices;
-use crate::fleet::FleetMedian;
+use crate::fleet::{FleetMedian, millis};
 use crate::least::Least;
 use crate::load::{Capacities, LoadUnit, Meter};
 
@@ -18,6 +18,9 @@ use crate::load::{Capacities, LoadUnit, Meter};
 const PENALTY: Duration = Duration::from_secs(5);
 /// The most that a provider's wish to be left alone counts, as in linkerd.
 const MOST_PENALTY: Duration = Duration::from_secs(300);
+/// What a candidate counts as, in milliseconds, that nothing is known of and that has a request already: more than any
+/// that is known.
+const ALREADY_TRIED: f32 = 1e15;
 /// And at least this many times what is usual: a penalty below others' costs would attract.
 const PENALTY_OVER_USUAL: f32 = 5.0;
 
@@ -26,12 +29,13 @@ const PENALTY_OVER_USUAL: f32 = 5.0;
 ///
 /// Slowness is an exponentially weighted average of the time to first token (of the whole answer where that is not
 /// told) that jumps to every peak and sinks slowly (Finagle's peak EWMA). Without samples it sinks towards the pool's
-/// median, so a candidate that was slow is tried again, and none is flooded because it was idle. A failure counts as
-/// five seconds, as five times the pool's median, or as the provider's `Retry-After` up to five minutes, whichever is
-/// most: a candidate that fails at once is slow (linkerd's load biaser). A cancelled request counts as what it waited.
+/// median, so a candidate that was slow is tried again, and none is flooded because it was idle. A failure by too many
+/// requests (429), a server error (5xx), a timeout or a broken connection counts as five seconds, as five times the
+/// pool's median, or as the provider's `Retry-After` up to five minutes, whichever is most: a candidate that fails at once
+/// is slow (linkerd's load biaser). Other failures count as what they waited. A cancelled request counts as what it waited.
 ///
-/// A candidate of which nothing is known is taken for the median, and has at most one request in flight until it
-/// answers.
+/// A candidate of which nothing is known is taken for the median while it is idle; with a request in flight it loses to
+/// every candidate that is known, so it gets one at a time until it answers.
 ///
 /// ```
 /// use core::time::Duration;
@@ -149,7 +153,7 @@ impl PeakEwmaBalancer {
         let load = meter.load(live) as f32;
         let slowness = match self.peaks[index.get()].get(now, self.decay(), usual) {
             Some(slowness) => slowness,
-            None if load > 1.0 && self.usual.get(now).is_some() => f32::MAX / load / f32::from(u16::MAX),
+            None if load > 1.0 && self.usual.get(now).is_some() => ALREADY_TRIED,
             None => usual,
         };
         let weight = f32::from(self.capacities.weight(index)) * meter.share(live);
@@ -160,9 +164,10 @@ impl PeakEwmaBalancer {
         &self,
         set: &CandidateSet<'_>,
         of: impl Iterator<Item = CandidateIndex>,
+        meter: Meter,
         cx: &mut SelectContext<'_, '_>,
     ) -> Option<CandidateIndex> {
-        let (meter, now) = (Meter::new(LoadUnit::Requests, cx), cx.decision.now);
+        let now = cx.decision.now;
         let mut least = Least::default();
         for index in of {
             if let Some(cost) = self.cost(set, index, meter, now) {
@@ -172,18 +177,30 @@ impl PeakEwmaBalancer {
         least.index()
     }
 
-    /// What a failure is taken to have cost.
-    fn penalty(&self, result: &RequestResult, now: Timestamp) -> f32 {
+    /// What a failure is taken to have cost: a penalty if the provider is overloaded, broken or not there, else what the
+    /// request waited.
+    fn cost_of_failure(&self, result: &RequestResult, now: Timestamp) -> f32 {
+        let waited = result.latency.min(MOST_PENALTY);
         let asked = result.retry_after.map_or(Duration::ZERO, |time| time.min(MOST_PENALTY));
-        let floor = millis(PENALTY.max(asked).max(result.latency.min(MOST_PENALTY)));
-        floor.max(self.usual(now) * PENALTY_OVER_USUAL)
+        if is_providers_fault(result.status_code) {
+            millis(PENALTY.max(asked).max(waited)).max(self.usual(now) * PENALTY_OVER_USUAL)
+        } else {
+            millis(asked.max(waited))
+        }
     }
+}
+
+/// Too many requests, a server error, or no answer at all. linkerd takes a connection that fails for what it waited; one
+/// that is refused at once would then look fast.
+fn is_providers_fault(status: Option<u16>) -> bool {
+    matches!(status, None | Some(408 | 429 | 500..=599))
 }
 
 impl LoadBalancer for PeakEwmaBalancer {
     fn select(&self, set: &CandidateSet<'_>, cx: &mut SelectContext<'_, '_>) -> Option<CandidateIndex> {
+        let meter = Meter::new(LoadUnit::Requests, cx);
         let drawn = self.choices.draw(set, &mut cx.rng);
-        self.least(set, drawn.iter(), cx).or_else(|| self.least(set, set.iter(), cx))
+        self.least(set, drawn.iter(), meter, cx).or_else(|| self.least(set, set.iter(), meter, cx))
     }
 
     fn peek(&self, set: &CandidateSet<'_>, cx: &mut SelectContext<'_, '_>) -> Option<CandidateIndex> {
@@ -196,10 +213,10 @@ impl LoadBalancer for PeakEwmaBalancer {
         let first_content = millis(event.result.time_to_first_token.unwrap_or(event.result.latency));
         match event.result.outcome {
             Outcome::Success => peak.record(first_content, now, decay, usual),
-            Outcome::Failure => peak.raise(self.penalty(event.result, now), now, decay, usual),
+            Outcome::Failure => peak.raise(self.cost_of_failure(event.result, now), now, decay, usual),
             Outcome::Cancelled => peak.raise(first_content, now, decay, usual),
         }
-        let known = self.peaks.iter().filter_map(|peak| peak.get(now, decay, 0.0));
+        let known = self.peaks.iter().filter_map(|peak| peak.get(now, decay, usual));
         self.usual.refresh(now, known);
     }
 
@@ -209,10 +226,6 @@ impl LoadBalancer for PeakEwmaBalancer {
         next.usual.copy_from(&self.usual);
         Some(Arc::new(next))
     }
-}
-
-fn millis(duration: Duration) -> f32 {
-    duration.as_secs_f32() * 1e3
 }
 
 #[cfg(test)]

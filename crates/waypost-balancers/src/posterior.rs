@@ -65,7 +65,7 @@ impl Posterior {
 
 impl Evidence {
     /// The posterior's mean and standard deviation under an even prior of two results. Requests under way count half
-    /// good, half bad, so that an unknown candidate is not flooded before its first answer.
+    /// a failure each, so that an unknown candidate is not flooded before its first answer.
     #[inline]
     pub(crate) fn belief(self, under_way: f32) -> Belief {
         let (good, bad) = (self.good + 1.0, self.bad + 1.0 + under_way / 2.0);

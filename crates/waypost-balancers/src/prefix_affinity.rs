@@ -117,34 +117,36 @@ impl Memory {
 struct Beginnings {
     hashes: [u64; MOST_BLOCKS],
     len: usize,
-    /// Bytes up to the end of each block are looked up as the share of all.
+    /// Bytes up to the end of each block.
     bytes: [u32; MOST_BLOCKS],
+    /// Bytes of the whole prompt.
     total: usize,
 }
 
 impl Beginnings {
-    fn of(decision: &DecisionContext<'_>) -> Self {
+    fn of(decision: &DecisionContext<'_>, pool: &Pool) -> Self {
         let mut beginnings = Self { hashes: [0; MOST_BLOCKS], len: 0, bytes: [0; MOST_BLOCKS], total: 0 };
         let Prompt::Messages(messages) = &decision.request.prompt else { return beginnings };
         let tenant = decision.tenant_id().map_or(0, |tenant| hash(tenant.as_str().as_bytes(), 1));
-        let mut chain = mix(tenant, hash(decision.request.model.as_str().as_bytes(), 2));
+        let mut chain = mix(tenant, hash(pool.model().as_str().as_bytes(), 2));
         for Message { role, content } in messages.iter() {
             chain = mix(chain, hash(role.as_bytes(), 3));
             for block in content.as_bytes().chunks(BLOCK) {
-                chain = mix(chain, hash(block, 4));
-                beginnings.push(chain, block.len());
+                if beginnings.len < MOST_BLOCKS {
+                    chain = mix(chain, hash(block, 4));
+                    beginnings.push(chain, block.len());
+                }
             }
+            beginnings.total += content.len();
         }
         beginnings
     }
 
     fn push(&mut self, hash: u64, bytes: usize) {
-        self.total += bytes;
-        if self.len < MOST_BLOCKS {
-            self.hashes[self.len] = hash;
-            self.bytes[self.len] = self.total as u32;
-            self.len += 1;
-        }
+        let before = self.len.checked_sub(1).map_or(0, |last| self.bytes[last]);
+        self.hashes[self.len] = hash;
+        self.bytes[self.len] = before + bytes as u32;
+        self.len += 1;
     }
 
     fn hashes(&self) -> &[u64] {
@@ -262,7 +264,7 @@ impl PrefixAffinityBalancer {
 
 impl LoadBalancer for PrefixAffinityBalancer {
     fn select(&self, set: &CandidateSet<'_>, cx: &mut SelectContext<'_, '_>) -> Option<CandidateIndex> {
-        let beginnings = Beginnings::of(cx.decision);
+        let beginnings = Beginnings::of(cx.decision, set.pool());
         let chosen = self.decide(set, &beginnings, cx)?;
         let slot = self.slots[chosen.get()];
         beginnings.hashes().iter().for_each(|&hash| self.memory.table.note(hash, slot, cx.decision.now));
@@ -270,7 +272,7 @@ impl LoadBalancer for PrefixAffinityBalancer {
     }
 
     fn peek(&self, set: &CandidateSet<'_>, cx: &mut SelectContext<'_, '_>) -> Option<CandidateIndex> {
-        self.decide(set, &Beginnings::of(cx.decision), cx)
+        self.decide(set, &Beginnings::of(cx.decision, set.pool()), cx)
     }
 
     /// Keeps what is remembered of the candidates that stay; the rest can no longer be matched.
@@ -384,10 +386,14 @@ mod tests {
     fn trap_27_tenants_do_not_share() {
         let decision_hashes = |tenant: Option<&str>, model: &str| {
             let mut rig = rig(&[&text("the same ", 3)]);
-            rig.request.model = waypost_core::ModelName::new(model).unwrap();
+            let pool = Pool::new(
+                waypost_core::ModelName::new(model).unwrap(),
+                Vec::<waypost_core::ProviderCandidate>::new(),
+            )
+            .unwrap();
             rig.context.tenant_id = tenant.map(|tenant| TenantId::new(tenant).unwrap());
             let decision = DecisionContext::new(&rig.request, &rig.context, None, rig.now, rig.usage);
-            Beginnings::of(&decision).hashes().to_vec()
+            Beginnings::of(&decision, &pool).hashes().to_vec()
         };
         let all = [(Some("a"), "m"), (Some("b"), "m"), (None, "m"), (Some("a"), "n")]
             .map(|(t, m)| decision_hashes(t, m));
@@ -413,7 +419,7 @@ mod tests {
             rig.now = at(10);
             rig.select(&balancer, &subset(&pool, &[0]));
             let decision = DecisionContext::new(&rig.request, &rig.context, None, rig.now, rig.usage);
-            balancer.matches(&pool.all(), &Beginnings::of(&decision), at(seconds))[0]
+            balancer.matches(&pool.all(), &Beginnings::of(&decision, &pool), at(seconds))[0]
                 .map(|found| found.cached)
         };
         assert!(matched(10) > Some(0.95) && matched(160) < Some(0.6) && matched(160) > Some(0.4));

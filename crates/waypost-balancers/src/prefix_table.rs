@@ -12,7 +12,7 @@ const TICK: Duration = Duration::from_secs(4);
 
 /// A table of a fixed size from hashes of beginnings to holders, each entry one atomic word of a 32-bit tag, a 16-bit
 /// holder and a 16-bit time. New entries push out the oldest of their line; whoever loses a race is forgotten. A tag that
-/// is another's by chance, once in 2^29 look-ups, costs a request a wrong guess.
+/// is another's by chance, once in some 2^28 look-ups, costs a request a wrong guess.
 #[derive(Debug)]
 pub(crate) struct PrefixTable {
     lines: Box<[[AtomicU64; WAYS]]>,
@@ -49,7 +49,6 @@ impl PrefixTable {
         let now = ticks(now);
         let age = |entry: &&AtomicU64| match entry.load(Ordering::Relaxed) {
             0 => u32::MAX,
-            word if word & !0xffff == key => u32::MAX - 1,
             word => u32::from(now.wrapping_sub(word as u16)),
         };
         let line = self.line(hash);

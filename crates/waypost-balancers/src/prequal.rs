@@ -5,13 +5,13 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use waypost_core::{
-    BuildLoadBalancer, CandidateId, CandidateIndex, CandidateSet, Ewma, Generator, LoadBalancer, Outcome,
+    Age, BuildLoadBalancer, CandidateId, CandidateIndex, CandidateSet, Generator, LoadBalancer, Outcome,
     Pool, Ratio, ResultEvent, SelectContext, StampedCell, Timestamp,
 };
 
 use crate::by_id::{for_each_in_both, ids_of};
 use crate::choices::Choices;
-use crate::fleet::FleetMedian;
+use crate::fleet::{FleetMedian, millis};
 use crate::least::Least;
 use crate::load::{Capacities, LoadUnit, Meter};
 use crate::probes::{ProbePool, Probed, Probes};
@@ -20,6 +20,12 @@ use crate::probes::{ProbePool, Probed, Probes};
 const SAMPLE: usize = 16;
 /// Classes of requests in flight that latencies are kept apart by: 1, 2 to 3, 4 to 7 … 128 and more.
 const CLASSES: usize = 8;
+/// A failure counts as this many times what is usual.
+const FAILURE_OVER_USUAL: f32 = 5.0;
+/// How long until an average without samples is half of what is usual.
+const HALF_LIFE: Age = Age::of(Duration::from_secs(10));
+/// The least that a sample counts, so that a burst moves the average.
+const LEAST_WEIGHT: f32 = 1.0 / 8.0;
 /// Fewer probes than this say nothing; then the router's own signals decide.
 const ENOUGH_PROBES: usize = 2;
 
@@ -90,26 +96,38 @@ pub struct PrequalBalancer {
     forget_worst: AtomicBool,
 }
 
-/// One candidate's latency by the requests that were in flight.
+/// One candidate's latency by the requests that were in flight, in milliseconds.
 #[derive(Debug, Default)]
 struct History {
-    by_class: [Ewma; CLASSES],
-    /// The latest of them, in milliseconds.
+    by_class: [StampedCell; CLASSES],
+    /// The latest of them.
     latest: StampedCell,
 }
 
 impl History {
-    fn record(&self, latency: Duration, in_flight: u64, now: Timestamp) {
-        let average = self.by_class[class_of(in_flight)].record(latency, now);
-        self.latest.update(now, |_| Some(average.as_secs_f32() * 1e3));
+    /// Moves the average at this load towards a sample, the further the longer there was none.
+    fn record(&self, sample: f32, in_flight: u64, now: Timestamp) {
+        let average = self.by_class[class_of(in_flight)].update(now, |before| {
+            let Some((average, age)) = before else { return Some(sample) };
+            Some(average + (sample - average) * LEAST_WEIGHT.max(1.0 - age.decay(HALF_LIFE)))
+        });
+        self.latest.update(now, |_| average);
     }
 
-    /// The latency at this load, else at the nearest load that is known, in milliseconds.
-    fn at(&self, in_flight: u64, now: Timestamp) -> Option<f32> {
+    /// Takes what is at least: raises what is known and begins nothing.
+    fn raise(&self, bound: f32, in_flight: u64, now: Timestamp) {
+        if self.by_class[class_of(in_flight)].get(now).is_some_and(|(average, _)| bound > average) {
+            self.record(bound, in_flight, now);
+        }
+    }
+
+    /// The latency at this load, else at the nearest load that is known. Without samples it fades to what is usual, so who
+    /// was slow once is tried again.
+    fn at(&self, in_flight: u64, now: Timestamp, usual: f32) -> f32 {
         let class = class_of(in_flight);
         let nearest = (0..CLASSES).flat_map(|step| [class.checked_sub(step), Some(class + step)]).flatten();
         let mut known = nearest.filter_map(|class| self.by_class.get(class)?.get(now));
-        known.next().map(|latency| latency.as_secs_f32() * 1e3)
+        known.next().map_or(usual, |(average, age)| usual + (average - usual) * age.decay(HALF_LIFE))
     }
 }
 
@@ -162,9 +180,10 @@ impl PrequalBalancer {
         let mut loads = [0.0_f32; SAMPLE];
         let loads = loads.get_mut(..signals.len())?;
         loads.iter_mut().zip(signals).for_each(|(load, signal)| *load = signal.load);
-        let rank = (self.config.hot_quantile.get() * signals.len() as f64).ceil() as usize;
-        let place = rank.clamp(1, signals.len().max(1)) - 1;
-        (!loads.is_empty()).then(|| *loads.select_nth_unstable_by(place, f32::total_cmp).1)
+        let last = signals.len().checked_sub(1)?;
+        // Of one less than all: the busiest of a few is hot too, unless it ties with others.
+        let place = (self.config.hot_quantile.get() * last as f64) as usize;
+        Some(*loads.select_nth_unstable_by(place, f32::total_cmp).1)
     }
 
     fn signal(
@@ -179,8 +198,7 @@ impl PrequalBalancer {
             return None;
         }
         let load = meter.load(live);
-        let latency = self.histories[index.get()].at(load, now);
-        let latency = latency.unwrap_or_else(|| self.usual.get(now).unwrap_or_default());
+        let latency = self.histories[index.get()].at(load, now, self.usual.get(now).unwrap_or_default());
         let weight = f32::from(self.capacities.weight(index)) * meter.share(live);
         Some(Signal { place: index.get(), load: load as f32 / weight, latency })
     }
@@ -219,7 +237,7 @@ impl PrequalBalancer {
             let Some(index) = set.pool().index(index).filter(|&index| set.contains(index)) else { continue };
             if self.capacities.has_room(index) {
                 let load = (in_flight + 1) as f32 / f32::from(self.capacities.weight(index));
-                signals.push(Signal { place: index.get(), load, latency: latency.as_secs_f32() * 1e3 });
+                signals.push(Signal { place: index.get(), load, latency: millis(latency) });
             }
         }
         if signals.as_slice().len() < ENOUGH_PROBES {
@@ -263,9 +281,17 @@ impl LoadBalancer for PrequalBalancer {
 
     fn record_result(&self, event: &ResultEvent<'_>) {
         let Some(history) = self.histories.get(event.index.get()) else { return };
-        if event.result.outcome == Outcome::Success {
-            let first = event.result.time_to_first_token.unwrap_or(event.result.latency);
-            history.record(first, event.pool.live(event.index).in_flight().requests, event.now);
+        let result = event.result;
+        let first = millis(result.time_to_first_token.unwrap_or(result.latency));
+        let in_flight = event.pool.live(event.index).in_flight().requests;
+        match result.outcome {
+            Outcome::Success => history.record(first, in_flight, event.now),
+            // What fails or is given up would have taken longer still; a failure as long as several usual answers.
+            Outcome::Failure => {
+                let usual = self.usual.get(event.now).unwrap_or_default();
+                history.raise(first.max(usual * FAILURE_OVER_USUAL), in_flight, event.now);
+            }
+            Outcome::Cancelled => history.raise(first, in_flight, event.now),
         }
         let known = self.histories.iter().filter_map(|history| history.latest.get(event.now));
         self.usual.refresh(event.now, known.map(|(latency, _)| latency));
@@ -315,7 +341,7 @@ mod tests {
             answer(&balancer, &pool, place, if place == 5 { 10 } else { 100 + place as u64 }, at(300));
         }
         assert_eq!(rig(300).select(&balancer, &pool.all()), pool.index(5), "the fastest");
-        // Of eight, ranks up to ceil(0.84 × 8) = 7 are cold: only the busiest is hot.
+        // Of eight, the quantile is the sixth in order: who has more requests than that is hot.
         let _leases = load(&pool, &[1, 1, 1, 1, 1, 9, 1, 1]);
         assert_eq!(
             rig(301).select(&balancer, &pool.all()),
@@ -327,12 +353,13 @@ mod tests {
     #[test]
     fn latency_is_that_of_a_similar_load() {
         let history = History::default();
-        history.record(Duration::from_millis(10), 1, at(5));
-        history.record(Duration::from_millis(400), 40, at(5));
-        assert_eq!(history.at(1, at(5)), Some(10.0));
-        assert_eq!(history.at(50, at(5)), Some(400.0));
-        assert_eq!(history.at(3, at(5)), Some(10.0), "the nearest known");
-        assert_eq!(History::default().at(1, at(5)), None);
+        history.record(10.0, 1, at(5));
+        history.record(400.0, 40, at(5));
+        assert_eq!(history.at(1, at(5), 77.0), 10.0);
+        assert_eq!(history.at(50, at(5), 77.0), 400.0);
+        assert_eq!(history.at(3, at(5), 77.0), 10.0, "the nearest known");
+        assert_eq!(History::default().at(1, at(5), 77.0), 77.0, "unknown is usual");
+        assert!((history.at(50, at(60_005), 77.0) - 77.0).abs() < 6.0, "and so is what was long ago");
     }
 
     #[test]

@@ -141,7 +141,7 @@ impl LoadBalancer for PriorityTiersBalancer {
 
     fn peek(&self, set: &CandidateSet<'_>, cx: &mut SelectContext<'_, '_>) -> Option<CandidateIndex> {
         let members = self.tier_for(set, cx)?;
-        self.within.peek(&members, cx)
+        self.within.peek(&members, cx).or_else(|| self.within.peek(set, cx))
     }
 
     fn record_result(&self, event: &ResultEvent<'_>) {

@@ -50,8 +50,8 @@ impl Field {
 ///
 /// The prober runs beside the router: for each request, or some times a second, it asks a few engines at random and
 /// [reports](Self::report) what they say. Sixteen answers are kept per pool; each is used twice at most and for a second
-/// at most, and for every choice one is forgotten, in turn the oldest and the worst, so that what is left over is not
-/// only what nobody wanted.
+/// at most, and while there are sixteen, every choice forgets one, in turn the oldest and the worst, so that what is left
+/// over is not only what nobody wanted.
 ///
 /// ```
 /// use core::time::Duration;
@@ -189,8 +189,8 @@ fn age(word: u64, now: Timestamp) -> u64 {
         return u64::MAX;
     }
     let age = millis(now).wrapping_sub(TIME.of(word)) & TIME.max();
-    // Half the range is the future: an answer that came while this decision ran.
-    if age > TIME.max() / 2 { 0 } else { age }
+    // A second ago, round the range, is the future: an answer that came while this decision ran.
+    if age > TIME.max() - AGE_LIMIT { 0 } else { age }
 }
 
 /// Sixteenths of a power of two of a microsecond: 4 % apart.
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_used_twice_and_knows_of_the_first_use() {
+    fn trap_2_an_answer_is_used_twice_and_knows_of_the_first_use() {
         let (pool, probes) = (pool_of(&[1, 1]), Probes::default());
         let kept = probes.for_pool(&pool);
         probes.report(pool.candidates()[1].id(), 4, Duration::from_millis(100), at(50));

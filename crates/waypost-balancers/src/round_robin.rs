@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use crossbeam_utils::CachePadded;
 use waypost_core::{
-    BuildLoadBalancer, CandidateIndex, CandidateSet, Generator, LoadBalancer, Pool, SelectContext,
+    BuildLoadBalancer, CandidateId, CandidateIndex, CandidateSet, Generator, LoadBalancer, Pool,
+    SelectContext,
 };
 
+use crate::by_id::ids_of;
 use crate::subsets::Subsets;
 
 /// Chooses each candidate in turn. The pool as a whole and every subset that callers are narrowed to have turns of
@@ -65,58 +67,85 @@ impl FirstTurn {
 }
 
 impl BuildLoadBalancer for RoundRobin {
-    fn build(&self, _pool: &Pool, rng: &mut Generator<'_>) -> Arc<dyn LoadBalancer> {
-        Arc::new(RoundRobinBalancer::starting_at(self.first.offset(rng)))
+    fn build(&self, pool: &Pool, rng: &mut Generator<'_>) -> Arc<dyn LoadBalancer> {
+        Arc::new(RoundRobinBalancer::starting_at(self.first.offset(rng), pool))
     }
 }
 
 /// What [`RoundRobin`] builds.
 #[derive(Debug)]
 pub struct RoundRobinBalancer {
+    ids: Box<[CandidateId]>,
     /// Where turns begin: added to every ticket.
     first: u64,
     /// The next ticket of the pool as a whole.
     whole: CachePadded<AtomicU64>,
     /// The next tickets of subsets.
-    subsets: Subsets,
+    subsets: Arc<Subsets>,
 }
 
 impl RoundRobinBalancer {
-    fn starting_at(first: u64) -> Self {
-        Self { first, whole: CachePadded::new(AtomicU64::new(0)), subsets: Subsets::default() }
+    fn starting_at(first: u64, pool: &Pool) -> Self {
+        Self { ids: ids_of(pool), first, whole: CachePadded::default(), subsets: Arc::default() }
     }
 
     /// The candidate whose turn it is by the ticket.
     #[inline]
-    fn turn(&self, set: &CandidateSet<'_>, len: usize, ticket: u64) -> Option<CandidateIndex> {
-        set.nth(ticket.wrapping_add(self.first).checked_rem(len as u64)? as usize)
+    fn turn(&self, set: &CandidateSet<'_>, ticket: u64) -> Option<CandidateIndex> {
+        set.nth(ticket.wrapping_add(self.first).checked_rem(set.len() as u64)? as usize)
     }
+
+    fn select_narrowed(
+        &self,
+        set: &CandidateSet<'_>,
+        cx: &mut SelectContext<'_, '_>,
+    ) -> Option<CandidateIndex> {
+        let set = serving(set);
+        match self.subsets.turn_of(&set) {
+            Some(turn) => self.turn(&set, turn.fetch_add(1, Ordering::Relaxed)),
+            None => set.nth(cx.rng.below(set.len())),
+        }
+    }
+}
+
+/// The members that take requests.
+fn serving<'p>(set: &CandidateSet<'p>) -> CandidateSet<'p> {
+    let mut serving = *set;
+    serving.keep(set.pool().available());
+    serving
 }
 
 impl LoadBalancer for RoundRobinBalancer {
     fn select(&self, set: &CandidateSet<'_>, cx: &mut SelectContext<'_, '_>) -> Option<CandidateIndex> {
-        let len = set.len();
-        let counter = if set.is_whole() { Some(&*self.whole) } else { self.subsets.turn_of(set) };
-        match counter {
+        if set.is_whole() {
             // One modification order: n callers get n different tickets, whatever the interleaving.
-            Some(counter) => self.turn(set, len, counter.fetch_add(1, Ordering::Relaxed)),
-            None => set.nth(cx.rng.below(len)),
+            return self.turn(set, self.whole.fetch_add(1, Ordering::Relaxed));
         }
+        self.select_narrowed(set, cx)
     }
 
     fn peek(&self, set: &CandidateSet<'_>, cx: &mut SelectContext<'_, '_>) -> Option<CandidateIndex> {
-        let len = set.len();
-        let whole = || Some(self.whole.load(Ordering::Relaxed));
-        match if set.is_whole() { whole() } else { self.subsets.foresee(set) } {
-            Some(ticket) => self.turn(set, len, ticket),
-            None => set.nth(cx.rng.below(len)),
+        if set.is_whole() {
+            return self.turn(set, self.whole.load(Ordering::Relaxed));
+        }
+        let set = serving(set);
+        match self.subsets.foresee(&set) {
+            Some(ticket) => self.turn(&set, ticket),
+            None => set.nth(cx.rng.below(set.len())),
         }
     }
 
-    /// Goes on with the turn of the pool as a whole; subsets begin anew.
-    fn carried_over(&self, _pool: &Pool) -> Option<Arc<dyn LoadBalancer>> {
-        let next = Self::starting_at(self.first);
-        next.whole.store(self.whole.load(Ordering::Relaxed), Ordering::Relaxed);
+    /// Goes on with the turn of the pool as a whole; subsets go on when candidates are the same, else they begin where the
+    /// whole is.
+    fn carried_over(&self, pool: &Pool) -> Option<Arc<dyn LoadBalancer>> {
+        let whole = self.whole.load(Ordering::Relaxed);
+        let mut next = Self::starting_at(self.first, pool);
+        if next.ids == self.ids {
+            next.whole = CachePadded::new(AtomicU64::new(whole));
+            next.subsets = Arc::clone(&self.subsets);
+        } else {
+            next.first = self.first.wrapping_add(whole);
+        }
         Some(Arc::new(next))
     }
 }
@@ -124,17 +153,12 @@ impl LoadBalancer for RoundRobinBalancer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_pools::{self, subset};
     use proptest::prelude::*;
     use waypost_testkit::{SelectRig, conformance};
 
     fn pool_of(n: usize) -> Pool {
-        Pool::from_weights((0..n).map(|i| (format!("p{i}"), 1))).unwrap()
-    }
-
-    fn subset<'p>(pool: &'p Pool, members: &[usize]) -> CandidateSet<'p> {
-        let mut set = pool.all();
-        set.retain(|index, _| members.contains(&index.get()));
-        set
+        test_pools::pool_of(&vec![1; n])
     }
 
     #[test]
@@ -145,9 +169,27 @@ mod tests {
     }
 
     #[test]
+    fn callers_are_served_fairly() {
+        conformance::fair(|pool| RoundRobinBalancer::starting_at(3, pool));
+    }
+
+    #[test]
+    fn trap_18_subsets_go_on_where_they_were_when_the_pool_is_made_anew() {
+        let pool = pool_of(4);
+        let mut balancer: Arc<dyn LoadBalancer> = Arc::new(RoundRobinBalancer::starting_at(0, &pool));
+        let (rig, set) = (SelectRig::new(0), subset(&pool, &[0, 1, 3]));
+        let mut picks = Vec::new();
+        for _ in 0..6 {
+            picks.push(rig.select(&balancer, &set).unwrap().get());
+            balancer = balancer.carried_over(&pool).unwrap();
+        }
+        assert_eq!(picks, [0, 1, 3, 0, 1, 3]);
+    }
+
+    #[test]
     fn rr_1_four_candidates_come_in_turn() {
         let pool = pool_of(4);
-        let balancer = RoundRobinBalancer::starting_at(0);
+        let balancer = RoundRobinBalancer::starting_at(0, &pool);
         let rig = SelectRig::new(0);
         let picks: Vec<_> = (0..5).map(|_| rig.select(&balancer, &pool.all()).unwrap().get()).collect();
         assert_eq!(picks, [0, 1, 2, 3, 0]);
@@ -156,7 +198,7 @@ mod tests {
     #[test]
     fn the_turn_goes_on_in_the_pool_that_takes_the_place() {
         let (pool, rig) = (pool_of(5), SelectRig::new(0));
-        let mut balancer: Arc<dyn LoadBalancer> = Arc::new(RoundRobinBalancer::starting_at(3));
+        let mut balancer: Arc<dyn LoadBalancer> = Arc::new(RoundRobinBalancer::starting_at(3, &pool));
         let mut picks = Vec::new();
         for _ in 0..15 {
             picks.push(rig.select(&balancer, &pool.all()).unwrap().get());
@@ -168,7 +210,7 @@ mod tests {
     #[test]
     fn rr_2_a_missing_candidate_is_skipped_without_a_gap() {
         let pool = pool_of(3);
-        let balancer = RoundRobinBalancer::starting_at(0);
+        let balancer = RoundRobinBalancer::starting_at(0, &pool);
         let rig = SelectRig::new(0);
         let set = subset(&pool, &[0, 2]);
         let picks: Vec<_> = (0..4).map(|_| rig.select(&balancer, &set).unwrap().get()).collect();
@@ -178,7 +220,7 @@ mod tests {
     #[test]
     fn trap_19_two_alternating_callers_of_even_pools_see_every_candidate() {
         let pool = pool_of(4);
-        let balancer = RoundRobinBalancer::starting_at(0);
+        let balancer = RoundRobinBalancer::starting_at(0, &pool);
         let rig = SelectRig::new(0);
         let (all, half) = (pool.all(), subset(&pool, &[0, 1]));
         let mut seen = [[0; 4]; 2];
@@ -194,7 +236,7 @@ mod tests {
         // More subsets than places, each asked 600 times over its three members: a member's count is 200, with sigma 12
         // when the subset is spread at random; 80 is 6.9 sigma, so any of 3,000 counts strays once in 10^8 runs.
         let pool = pool_of(20);
-        let balancer = RoundRobinBalancer::starting_at(0);
+        let balancer = RoundRobinBalancer::starting_at(0, &pool);
         let rig = SelectRig::new(9);
         for a in 0..10 {
             for b in 10..20 {
@@ -213,7 +255,7 @@ mod tests {
     #[test]
     fn places_of_subsets_that_are_gone_are_used_again() {
         let pool = pool_of(40);
-        let balancer = RoundRobinBalancer::starting_at(0);
+        let balancer = RoundRobinBalancer::starting_at(0, &pool);
         let rig = SelectRig::new(0);
         // 780 subsets of a time that is over, …
         for a in 0..40 {
@@ -231,7 +273,7 @@ mod tests {
     #[test]
     fn looking_ahead_takes_no_place() {
         let pool = pool_of(3);
-        let balancer = RoundRobinBalancer::starting_at(0);
+        let balancer = RoundRobinBalancer::starting_at(0, &pool);
         let rig = SelectRig::new(0);
         let set = subset(&pool, &[0, 2]);
         assert_eq!(rig.peek(&balancer, &set), pool.index(0));
@@ -243,7 +285,7 @@ mod tests {
     #[test]
     fn threads_get_different_turns() {
         let pool = pool_of(5);
-        let balancer = RoundRobinBalancer::starting_at(3);
+        let balancer = RoundRobinBalancer::starting_at(3, &pool);
         let counts: Vec<AtomicU64> = (0..5).map(|_| AtomicU64::new(0)).collect();
         std::thread::scope(|scope| {
             for seed in 0..4 {
@@ -269,7 +311,7 @@ mod tests {
             first: u32,
         ) {
             let pool = pool_of(70);
-            let balancer = RoundRobinBalancer::starting_at(u64::from(first));
+            let balancer = RoundRobinBalancer::starting_at(u64::from(first), &pool);
             let rig = SelectRig::new(1);
             let subsets: Vec<Vec<usize>> = subsets.into_iter().map(|s| s.into_iter().collect()).collect();
             let mut picks: Vec<Vec<usize>> = vec![Vec::new(); subsets.len()];

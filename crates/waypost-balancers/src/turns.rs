@@ -29,7 +29,7 @@ impl Turns {
 
     /// Whose turn it is, and it stays.
     pub(crate) fn peek(&self) -> Option<usize> {
-        self.at(self.next.load(Ordering::Relaxed))
+        self.at(self.ticket())
     }
 
     #[inline]
@@ -38,16 +38,21 @@ impl Turns {
         Some(self.schedule[turn as usize].into())
     }
 
-    /// The turns from a ticket on, for a period, with their tickets.
-    pub(crate) fn from(&self, ticket: u64) -> impl Iterator<Item = (u64, usize)> {
+    /// The next ticket.
+    pub(crate) fn ticket(&self) -> u64 {
+        self.next.load(Ordering::Relaxed)
+    }
+
+    /// Whose turns there are from a ticket on, for a period.
+    pub(crate) fn from(&self, ticket: u64) -> impl Iterator<Item = usize> {
         let start = ticket.checked_rem(self.schedule.len() as u64).unwrap_or(0) as usize;
         let (before, after) = self.schedule.split_at(start);
-        (ticket..).zip(after.iter().chain(before).map(|&place| usize::from(place)))
+        after.iter().chain(before).map(|&place| usize::from(place))
     }
 
     /// Turns by another schedule that go on at the same part of the period; by the same one at the same ticket.
     pub(crate) fn carried_over(&self, schedule: Box<[u16]>) -> Self {
-        let (ticket, period) = (self.next.load(Ordering::Relaxed), self.schedule.len() as u64);
+        let (ticket, period) = (self.ticket(), self.schedule.len() as u64);
         let part = u128::from(ticket.checked_rem(period).unwrap_or(0)) * schedule.len() as u128;
         let part = part.checked_div(period.into()).unwrap_or(0) as u64;
         Self::starting_at(if schedule == self.schedule { ticket } else { part }, schedule)

@@ -4,10 +4,10 @@
 
 use waypost_balancers::built_in;
 use waypost_core::{
-    CandidateIndex, CandidateSet, LoadBalancer, LoadBalancingStrategy as Strategy, SeedSequence,
+    CandidateIndex, CandidateSet, LoadBalancer, LoadBalancingStrategy as Strategy, Pool, SeedSequence,
     SelectContext,
 };
-use waypost_testkit::{Fleet, FleetOutcome};
+use waypost_testkit::{Fleet, FleetOutcome, SelectRig};
 
 /// The mean service time of the simulation, in milliseconds.
 const SERVICE: f64 = 20.0;
@@ -67,6 +67,29 @@ fn trap_3_and_4_a_black_hole_attracts_nobody() {
                 of_fair < most,
                 "seed 7: {strategy}, {n} candidates, load {load}: {of_fair} of its share"
             );
+        }
+    }
+}
+
+/// Trap 15: zero is drained, not the mean, and nothing divides by it; also in a set that somebody put drained candidates
+/// into.
+#[test]
+fn trap_15_drained_candidates_are_never_chosen() {
+    for (weights, some) in [([0, 3, 0, 1], true), ([0, 0, 0, 0], false)] {
+        let pool =
+            Pool::from_weights(weights.iter().enumerate().map(|(i, &weight)| (format!("p{i}"), weight)))
+                .unwrap();
+        let mut set = pool.all();
+        (0..4).filter_map(|place| pool.index(place)).for_each(|index| set.insert(index));
+        for strategy in Strategy::built_in() {
+            let build = built_in(&strategy).unwrap();
+            let balancer = build.build(&pool, &mut SeedSequence::new(3).generator());
+            let rig = SelectRig::new(5);
+            for _ in 0..100 {
+                let chosen = rig.select(&balancer, &set);
+                assert_eq!(chosen.is_some(), some, "{strategy}");
+                assert!(chosen.is_none_or(|index| pool[index].is_available()), "{strategy}");
+            }
         }
     }
 }

@@ -54,11 +54,6 @@ impl Ewma {
         self.get_nanos(now).map(Duration::from_nanos)
     }
 
-    /// Sets this average to what another is.
-    pub fn copy_from(&self, other: &Self) {
-        self.nanos.copy_from(&other.nanos);
-    }
-
     #[inline]
     pub(crate) fn record_nanos(&self, sample: u64, now: Timestamp) -> u64 {
         let sample = sample as f32;

@@ -70,11 +70,11 @@ pub struct GatewayRequest {
     pub stream: bool,
     /// Capabilities that the request needs besides. Default: none.
     pub required_capabilities: CapabilitySet,
-    /// A hash of the caller's credential. For filters; the router itself does not look at it.
+    /// A hash of the caller's credential. For filters, and for strategies that keep a caller at one candidate.
     pub api_key_hash: Option<Arc<str>>,
     /// The tenant, if the context names none.
     pub tenant_id: Option<TenantId>,
-    /// The user, if the context names none. For filters; the router itself does not look at it.
+    /// The user, if the context names none. For filters, and for strategies that keep a user at one candidate.
     pub user_id: Option<UserId>,
     /// The provider to use if it is still in play after all constraints.
     pub preferred_provider: Option<ProviderId>,

@@ -114,14 +114,17 @@ impl RoutingSnapshot {
         }
     }
 
-    /// Lets slow start begin for candidates that this version did not have or had drained.
+    /// Lets slow start begin for candidates that this version did not have or had drained, beside others that served: a
+    /// model that is new altogether is not slowed.
     fn announce_newcomers(&self, pools: &[Arc<Pool>], now: Timestamp) {
         let served = |id| self.find(id).is_some_and(|(pool, index)| self.pool(pool)[index].is_available());
-        let serving =
-            pools.iter().flat_map(|pool| pool.candidates()).filter(|candidate| candidate.is_available());
-        serving
-            .filter(|candidate| !served(candidate.id()))
-            .for_each(|candidate| candidate.live().serves_from(now));
+        for pool in pools {
+            let serving = || pool.candidates().iter().filter(|candidate| candidate.is_available());
+            if serving().any(|candidate| served(candidate.id())) {
+                let newcomers = serving().filter(|candidate| !served(candidate.id()));
+                newcomers.for_each(|candidate| candidate.live().serves_from(now));
+            }
+        }
     }
 
     /// How many versions there have been, this one included.

@@ -73,7 +73,8 @@ impl Stamp {
 /// A number and the time when it was set, in one atomic word: what averages, rates and published estimates are made of.
 ///
 /// A reader never sees a number with another's time. An update is one compare-and-swap, so none is lost or applied
-/// twice; a number that is not finite is never stored. The time in the word never moves back.
+/// twice; a number that is not finite is never stored. The time in the word does not move back, but for steps of
+/// more than an hour.
 ///
 /// ```
 /// use core::time::Duration;

@@ -309,7 +309,8 @@ impl<'f> Run<'f> {
 }
 
 fn candidate(i: usize) -> Arc<ProviderCandidate> {
-    Arc::new(ProviderCandidate::custom(format!("p{i}"), "model").build().expect("a valid candidate"))
+    let builder = ProviderCandidate::custom(format!("p{i}"), "model").price_per_million(1.0, 3.0);
+    Arc::new(builder.build().expect("a valid candidate"))
 }
 
 fn pool_of(candidates: &[Arc<ProviderCandidate>]) -> Pool {

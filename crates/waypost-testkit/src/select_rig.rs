@@ -48,13 +48,14 @@ impl SelectRig {
     }
 }
 
-/// A pool of `n` candidates `p0`, `p1` … of equal weight.
+/// A pool of `n` candidates `p0`, `p1` … of equal weight and price.
 ///
 /// # Panics
 ///
 /// When `n` is more than [`MAX_CANDIDATES`](waypost_core::MAX_CANDIDATES).
 pub fn equal_pool(n: usize) -> Pool {
-    let candidate = |i: usize| ProviderCandidate::custom(format!("p{i}"), "model").build();
+    let candidate =
+        |i: usize| ProviderCandidate::custom(format!("p{i}"), "model").price_per_million(1.0, 3.0).build();
     let candidates: Result<Vec<_>, _> = (0..n).map(candidate).collect();
     Pool::new(model(), candidates.expect("valid names")).expect("as many candidates as a pool holds")
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use waypost_balancers::built_in;
 use waypost_core::{
@@ -224,6 +224,7 @@ impl RouterBuilder {
             filters: self.filters.into(),
             observers: self.observers.into(),
             metrics: Metrics::default(),
+            home: OnceLock::new(),
         };
         Ok(Router::from_parts(table, self.strategies.into(), shared))
     }

@@ -77,14 +77,26 @@ impl<'a> Pipeline<'a> {
         run.stage(Stage::Tag, Constraints::tag)?;
         run.stage(Stage::Latency, Constraints::latency)?;
         run.stage(Stage::Rules, only_filters)?;
-        if run.set.pool().is_tiered() {
-            run.trail.eligible = Some(*run.set.mask());
-        }
+        let well = run.set.pool().is_tiered().then_some(*run.set);
         run.stage(Stage::Health, only_filters)?;
         run.stage(Stage::Limits, capacity)?;
         run.stage(Stage::Cost, Constraints::cost)?;
         run.stage(Stage::Preference, preferences::apply)?;
+        if let Some(well) = well {
+            let eligible = self.narrowed_as(well, run.set);
+            run.trail.eligible = Some(eligible);
+        }
         Ok(())
+    }
+
+    /// Who would be in the set if all were well: what cost and preferences would leave of those who were in play before
+    /// health and limits.
+    fn narrowed_as(&self, mut well: CandidateSet<'a>, set: &CandidateSet<'a>) -> CandidateMask {
+        self.constraints.cost(&mut well);
+        preferences::apply(&self.constraints, &mut well);
+        let mut eligible = *well.mask();
+        eligible.union_with(set.mask());
+        eligible
     }
 }
 

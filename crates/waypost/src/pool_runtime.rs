@@ -1,8 +1,8 @@
 //! A pool with the balancers that choose from it.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 
 use waypost_core::{
     BuildLoadBalancer, CandidateIndex, LiveSlot, LoadBalancer, LoadBalancingStrategy, Pool,
@@ -20,6 +20,8 @@ pub(crate) struct PoolRuntime {
     balancers: Box<[Named]>,
     /// Which of them are built, one bit each: results go to these, and reading one word tells who they are.
     built: AtomicU64,
+    /// Whether another pool has taken this one's place.
+    replaced: AtomicBool,
 }
 
 /// A strategy with the pool's balancer of it, which is built when first asked for: a table or a schedule for each of a
@@ -51,16 +53,27 @@ impl PoolRuntime {
     ) -> Self {
         let named =
             |(place, (name, strategy)): (usize, &(LoadBalancingStrategy, Arc<dyn BuildLoadBalancer>))| {
-                let known = before.and_then(|before| before.named(name)?.built.get()?.carried_over(&pool));
+                let seed = seed.wrapping_add(place as u64);
+                // What was asked for before will be asked for again: it is built now, not by a request.
+                let known = before.and_then(|before| before.named(name)?.built.get()).map(|before| {
+                    let new = || strategy.build(&pool, &mut SeedSequence::new(seed).generator());
+                    before.carried_over(&pool).unwrap_or_else(new)
+                });
                 Named {
                     name: name.clone(),
                     strategy: Arc::clone(strategy),
-                    seed: seed.wrapping_add(place as u64),
+                    seed,
                     built: known.map_or_else(OnceLock::new, OnceLock::from),
                 }
             };
         let balancers = strategies.iter().enumerate().map(named).collect();
-        let runtime = Self { pool, shared: Arc::clone(shared), balancers, built: AtomicU64::new(0) };
+        let runtime = Self {
+            pool,
+            shared: Arc::clone(shared),
+            balancers,
+            built: AtomicU64::new(0),
+            replaced: AtomicBool::new(false),
+        };
         (0..runtime.balancers.len()).for_each(|place| runtime.note_if_built(place));
         runtime
     }
@@ -99,6 +112,36 @@ impl PoolRuntime {
     /// Tells everyone who learns from results: the candidate, the pool, the balancers, the observers.
     pub(crate) fn record(&self, event: &ResultEvent<'_>) {
         event.candidate().live().record(event.result, event.now);
+        if self.replaced.load(Ordering::Relaxed) {
+            self.teach_successor(event);
+        } else {
+            self.teach(event);
+        }
+        for observer in &self.shared.observers {
+            observer.observe(event);
+        }
+    }
+
+    /// Says that another pool takes this one's place: from now on it learns from the results of requests that were chosen
+    /// from this one.
+    pub(crate) fn replace(&self) {
+        self.replaced.store(true, Ordering::Relaxed);
+    }
+
+    /// Tells the pool that is in this one's place now, if it still has the candidate.
+    fn teach_successor(&self, event: &ResultEvent<'_>) {
+        let Some(home) = self.shared.home.get().and_then(Weak::upgrade) else { return };
+        let state = home.load();
+        let Some(successor) = state.runtime_of(self.pool.model()) else { return };
+        let id = event.candidate().id();
+        let place = successor.pool.candidates().iter().position(|candidate| candidate.id() == id);
+        if let Some(index) = place.and_then(|place| successor.pool.index(place)) {
+            successor.teach(&ResultEvent::new(&successor.pool, index, event.result, event.now));
+        }
+    }
+
+    #[inline]
+    fn teach(&self, event: &ResultEvent<'_>) {
         self.pool.publish_latency(event.index, event.now);
         let mut built = self.built.load(Ordering::Relaxed);
         while built != 0 {
@@ -106,9 +149,6 @@ impl PoolRuntime {
                 balancer.record_result(event);
             }
             built &= built - 1;
-        }
-        for observer in &self.shared.observers {
-            observer.observe(event);
         }
     }
 }

@@ -40,7 +40,7 @@ pub struct Router {
 
 #[derive(Debug)]
 struct Inner {
-    state: SnapshotCell<RouterState>,
+    state: Arc<SnapshotCell<RouterState>>,
     shared: Arc<Shared>,
 }
 
@@ -72,7 +72,8 @@ impl Router {
 
     pub(crate) fn from_parts(table: RoutingTable, strategies: Strategies, shared: Shared) -> Self {
         let shared = Arc::new(shared);
-        let state = SnapshotCell::new(RouterState::first(table, strategies, &shared));
+        let state = Arc::new(SnapshotCell::new(RouterState::first(table, strategies, &shared)));
+        shared.home.get_or_init(|| Arc::downgrade(&state));
         Self { inner: Arc::new(Inner { state, shared }) }
     }
 

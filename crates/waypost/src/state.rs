@@ -1,10 +1,11 @@
 //! One version of everything that a decision reads.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
 use waypost_core::{
     BuildLoadBalancer, CandidateFilter, Clock, LoadBalancingStrategy, ModelName, Pool, PoolIndex,
-    ResultObserver, RoutingSnapshot, RoutingTable, SeedSequence, TokenEstimator, UpdateError, UpdateErrors,
+    ResultObserver, RoutingSnapshot, RoutingTable, SeedSequence, SnapshotCell, TokenEstimator, UpdateError,
+    UpdateErrors,
 };
 
 use crate::RouterConfig;
@@ -30,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) filters: Box<[Box<dyn CandidateFilter>]>,
     pub(crate) observers: Box<[Box<dyn ResultObserver>]>,
     pub(crate) metrics: Metrics,
+    /// Where the current version is, for results that end in a later one than they began in.
+    pub(crate) home: OnceLock<Weak<SnapshotCell<RouterState>>>,
 }
 
 /// One version of the configuration, compiled. Replaced as a whole.
@@ -52,10 +55,15 @@ impl RouterState {
     pub(crate) fn next(&self, table: RoutingTable, strategies: Strategies, shared: &Arc<Shared>) -> Self {
         let snapshot = RoutingSnapshot::compile(&table, Some(&self.snapshot), shared.clock.now());
         let same_strategies = Arc::ptr_eq(&strategies, &self.strategies);
-        Self::assemble(table, snapshot, strategies, shared, |model| {
-            let old = self.snapshot.pools().binary_search_by(|pool| pool.model().cmp(model)).ok();
-            old.filter(|_| same_strategies).map(|old| Arc::clone(&self.runtimes[old]))
-        })
+        let known = |model: &ModelName| self.runtime_of(model).filter(|_| same_strategies).map(Arc::clone);
+        let next = Self::assemble(table, snapshot, strategies, shared, known);
+        for runtime in &self.runtimes {
+            let stays = next.runtime_of(runtime.pool.model()).is_some_and(|next| Arc::ptr_eq(next, runtime));
+            if !stays {
+                runtime.replace();
+            }
+        }
+        next
     }
 
     fn assemble(
@@ -75,10 +83,20 @@ impl RouterState {
                 runtime.prepare(in_use(&table, &shared.config));
                 runtime
             };
-            unchanged.unwrap_or_else(|| Arc::new(new()))
+            let Some(unchanged) = unchanged else {
+                return Arc::new(new());
+            };
+            unchanged.prepare(in_use(&table, &shared.config));
+            unchanged
         };
         let runtimes = snapshot.pools().iter().enumerate().map(runtime).collect();
         Self { table, snapshot, strategies, runtimes }
+    }
+
+    /// The runtime of a model's pool; `None` when the model is no longer there.
+    pub(crate) fn runtime_of(&self, model: &ModelName) -> Option<&Arc<PoolRuntime>> {
+        let place = self.snapshot.pools().binary_search_by(|pool| pool.model().cmp(model)).ok()?;
+        Some(&self.runtimes[place])
     }
 
     pub(crate) fn runtime(&self, pool: PoolIndex) -> &Arc<PoolRuntime> {

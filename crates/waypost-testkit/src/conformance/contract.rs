@@ -2,8 +2,11 @@
 
 use core::time::Duration;
 
+use std::sync::Arc;
+
 use waypost_core::{
-    CandidateSet, LoadBalancer, Pool, RequestResult, ResultEvent, SeedSequence, Timestamp, TokenUsage, Tokens,
+    CandidateSet, InFlightLease, LoadBalancer, Message, Pool, ProviderCandidate, RequestResult, ResultEvent,
+    SeedSequence, Timestamp, TokenUsage, Tokens, UserId,
 };
 
 use crate::{SelectRig, equal_pool};
@@ -41,8 +44,38 @@ fn survives_a_change(balancer: &dyn LoadBalancer, pool: &Pool) {
     chooses_members(balancer, pool);
 }
 
+/// A rig whose request has everything that a strategy may look at: a user, a conversation of some length.
+pub(super) fn rig(seed: u64) -> SelectRig {
+    let mut rig = SelectRig::new(seed);
+    let message = |role: &str, words: &str| Message { role: role.into(), content: words.repeat(200).into() };
+    rig.request =
+        rig.request.messages([message("system", "be brief "), message("user", "why though ")].into());
+    rig.context.user_id = Some(UserId::new(format!("user-{seed}")).expect("a valid name"));
+    rig
+}
+
+/// Lets every candidate have a past: some answers, and some requests in flight.
+pub(super) fn teach(balancer: &dyn LoadBalancer, pool: &Pool) -> Vec<InFlightLease<Arc<ProviderCandidate>>> {
+    for (place, n) in (0..pool.len()).zip(1..) {
+        let first = Duration::from_millis(100 + n * 37 % 400);
+        let result = RequestResult::success(first * 3, TokenUsage::new(Tokens(500), Tokens(50)))
+            .first_token_after(first);
+        let index = pool.index(place).expect("a place of the pool");
+        record(balancer, &ResultEvent::new(pool, index, &result, Timestamp::ORIGIN));
+    }
+    let some = pool.candidates().iter().step_by(3);
+    some.filter_map(|candidate| InFlightLease::acquire(Arc::clone(candidate), Tokens(700))).collect()
+}
+
+/// Reports a result as a router does: to the candidate, then to the balancer.
+fn record(balancer: &dyn LoadBalancer, event: &ResultEvent<'_>) {
+    event.candidate().live().record(event.result, event.now);
+    balancer.record_result(event);
+}
+
 fn chooses_members(balancer: &dyn LoadBalancer, pool: &Pool) {
-    let rig = SelectRig::new(1);
+    let rig = rig(1);
+    let _busy = teach(balancer, pool);
     for (seed, set) in subsets(pool) {
         check_member(balancer, &rig, &set, seed);
     }
@@ -51,11 +84,18 @@ fn chooses_members(balancer: &dyn LoadBalancer, pool: &Pool) {
 fn check_member(balancer: &dyn LoadBalancer, rig: &SelectRig, set: &CandidateSet<'_>, seed: u64) {
     if let Some(chosen) = rig.select(balancer, set) {
         assert!(set.contains(chosen), "{balancer:?} chose {chosen:?}, not in {set:?} (subset seed {seed})");
+        let candidate = &set.pool()[chosen];
+        assert!(
+            candidate.is_available(),
+            "{balancer:?} chose {candidate}, which is drained (subset seed {seed})"
+        );
     }
 }
 
 fn is_deterministic(one: &dyn LoadBalancer, other: &dyn LoadBalancer, pool: &Pool) {
-    let rigs = (SelectRig::new(2), SelectRig::new(2));
+    let rigs = (rig(2), rig(2));
+    let _busy = teach(one, pool);
+    teach(other, pool).clear();
     for (seed, set) in subsets(pool) {
         let choices = (rigs.0.select(one, &set), rigs.1.select(other, &set));
         assert_eq!(choices.0, choices.1, "{one:?}: the same calls, another choice (subset seed {seed})");
@@ -64,7 +104,9 @@ fn is_deterministic(one: &dyn LoadBalancer, other: &dyn LoadBalancer, pool: &Poo
 
 /// One balancer is peeked at before every choice, its twin is not: both must choose the same, and what was peeked.
 fn peek_tells_the_truth(peeked: &dyn LoadBalancer, twin: &dyn LoadBalancer, pool: &Pool) {
-    let (rig, twin_rig, peek_rig) = (SelectRig::new(3), SelectRig::new(3), SelectRig::new(3));
+    let (rig, twin_rig, peek_rig) = (rig(3), rig(3), rig(3));
+    let _busy = teach(peeked, pool);
+    teach(twin, pool).clear();
     for (seed, set) in subsets(pool) {
         let foreseen = peek_rig.peek(peeked, &set);
         let chosen = rig.select(peeked, &set);
@@ -81,11 +123,11 @@ fn peek_tells_the_truth(peeked: &dyn LoadBalancer, twin: &dyn LoadBalancer, pool
 }
 
 fn survives_every_result(balancer: &dyn LoadBalancer, pool: &Pool) {
-    let rig = SelectRig::new(4);
+    let rig = rig(4);
     for result in strange_results() {
         for now in [Timestamp::ORIGIN, Timestamp::MAX, Timestamp::from_nanos(1)] {
             let Some(index) = rig.select(balancer, &pool.all()) else { continue };
-            balancer.record_result(&ResultEvent::new(pool, index, &result, now));
+            record(balancer, &ResultEvent::new(pool, index, &result, now));
         }
     }
     check_member(balancer, &rig, &pool.all(), 0);
@@ -107,7 +149,7 @@ fn may_be_shared(balancer: &dyn LoadBalancer, pool: &Pool) {
     std::thread::scope(|scope| {
         for thread in 0..3 {
             scope.spawn(move || {
-                let rig = SelectRig::new(thread);
+                let rig = rig(thread);
                 for (seed, set) in subsets(pool) {
                     check_member(balancer, &rig, &set, seed);
                 }

@@ -1,11 +1,12 @@
 //! Every built-in strategy behind the facade: limits on requests in flight, tiers, and what updates leave alone.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use waypost::core::{
-    CandidateFilter, CandidateSet, DecisionContext, Directives, Rejection, RoutingTableUpdate, Stage,
-    TokenUsage, Tokens,
+    CandidateFilter, CandidateIndex, CandidateSet, DecisionContext, Directives, Generator, LoadBalancer,
+    Pool, Rejection, ResultEvent, RoutingTableUpdate, SelectContext, Stage, StrategyName, TokenUsage, Tokens,
 };
 use waypost::{
     LoadBalancingStrategy, ProviderCandidate, RequestResult, Router, RoutingContext, RoutingError,
@@ -133,4 +134,66 @@ fn an_update_leaves_the_turns_of_weighted_round_robin_where_they_were() {
         router.update_routing_table([reprice]).unwrap();
     }
     assert_eq!(counts.into_values().collect::<Vec<_>>(), [50, 10, 10], "trap 17: an update at every request");
+}
+
+/// Counts the results that it was told.
+#[derive(Debug, Default)]
+struct Counts(AtomicU64);
+
+impl LoadBalancer for Counts {
+    fn select(&self, set: &CandidateSet<'_>, _: &mut SelectContext<'_, '_>) -> Option<CandidateIndex> {
+        set.nth(0)
+    }
+
+    fn record_result(&self, event: &ResultEvent<'_>) {
+        assert_eq!(event.candidate().provider(), "b", "the same candidate, wherever it is now");
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_result_that_comes_after_an_update_teaches_who_is_in_place_now() {
+    let built = Arc::new(Mutex::new(Vec::<Arc<Counts>>::new()));
+    let log = Arc::clone(&built);
+    let counts = LoadBalancingStrategy::Custom(StrategyName::new("counts").unwrap());
+    let strategy = move |_: &Pool, _: &mut Generator<'_>| {
+        let counts = Arc::new(Counts::default());
+        log.lock().unwrap().push(Arc::clone(&counts));
+        counts as Arc<dyn LoadBalancer>
+    };
+    let candidate = |name| ProviderCandidate::openai(name, "m");
+    let router = Router::builder()
+        .candidate(candidate("b"))
+        .register(counts.clone(), strategy)
+        .strategy(counts)
+        .build()
+        .unwrap();
+    let route = || router.route(&fleet::request(), &RoutingContext::default()).unwrap();
+    let (before, never_told) = (route(), route());
+    let update = |update| router.update_routing_table([update]).unwrap();
+    update(RoutingTableUpdate::add(candidate("a").build().unwrap()));
+    before.finish(&answer());
+    assert_eq!(told(&built), [0, 1]);
+    update(RoutingTableUpdate::RemoveProvider { provider: fleet::provider("b"), model: None });
+    never_told.finish(&answer());
+    assert_eq!(told(&built), [0, 1, 0], "it is gone");
+    assert_eq!(router.metrics().in_flight, 0);
+}
+
+fn told(built: &Mutex<Vec<Arc<Counts>>>) -> Vec<u64> {
+    built.lock().unwrap().iter().map(|counts| counts.0.load(Ordering::Relaxed)).collect()
+}
+
+#[test]
+fn preferences_do_not_make_a_tier_look_ill() {
+    let add = |builder: waypost::RouterBuilder, (name, region, tier)| {
+        builder.candidate(ProviderCandidate::openai(name, "m").region(region).tier(tier))
+    };
+    let builder = Router::builder().seed(7).strategy(LoadBalancingStrategy::PriorityTiers);
+    let all = [("a", "eu", 0), ("b", "us", 0), ("c", "eu", 1), ("d", "us", 1)];
+    let router = all.into_iter().fold(builder, add).build().unwrap();
+    let context = RoutingContext::default().prefer_region(fleet::region("eu"));
+    for _ in 0..200 {
+        assert_eq!(router.route(&fleet::request(), &context).unwrap().candidate().provider(), "a");
+    }
 }
