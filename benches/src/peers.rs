@@ -2,7 +2,8 @@
 //!
 //! - pingora-load-balancing returns a copy of the backend, an address with its health looked up; weights as ours.
 //! - tower's p2c balance selects when it is polled for readiness and then calls the chosen service, here one that is
-//!   always ready and answers at once; so a call and its response are in the figure. It needs `&mut`, so one thread only.
+//!   always ready and answers at once; so a call and its response are in the figure. It needs `&mut`, so one thread
+//!   only.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};

@@ -38,14 +38,14 @@ const NOBODY: u32 = u32::MAX;
 ///
 /// `latency` is the time to first token, or the total where that is not told; `target` is `latency_target`, or what is
 /// usual in the pool; `cost` is per token, at the candidate's prices, and what is usual where they are unknown; what is
-/// usual are averages over the pool with a half-life of 10 s. A request that is cancelled before its first token counts as
-/// slow if it waited for more than twice the target; other cancellations teach nothing.
+/// usual are averages over the pool with a half-life of 10 s. A request that is cancelled before its first token counts
+/// as slow if it waited for more than twice the target; other cancellations teach nothing.
 ///
 /// Of every candidate a Beta posterior over its reward is kept, of at most 100 results' worth: new evidence pushes out
-/// old. Without results it fades by half in ten minutes, so that a candidate which has healed is tried again. A decision
-/// draws a reward from each posterior and chooses the greatest `draw / (1 + in flight / capacity)`, with a capacity of 16
-/// per 100 of weight: the best is not saturated. Requests under way count as half a failure each, so an unknown
-/// candidate is not flooded before its first answer.
+/// old. Without results it fades by half in ten minutes, so that a candidate which has healed is tried again. A
+/// decision draws a reward from each posterior and chooses the greatest `draw / (1 + in flight / capacity)`, with a
+/// capacity of 16 per 100 of weight: the best is not saturated. Requests under way count as half a failure each, so an
+/// unknown candidate is not flooded before its first answer.
 ///
 /// ```
 /// use waypost_balancers::Adaptive;
@@ -140,8 +140,8 @@ impl AdaptiveBalancer {
         1.0 - self.config.latency_weight.get() * slowness - self.config.cost_weight.get() * dearness
     }
 
-    /// A caller who gave up before the first token, and later than what is slow, says that the candidate is slow; any other
-    /// says nothing.
+    /// A caller who gave up before the first token, and later than what is slow, says that the candidate is slow; any
+    /// other says nothing.
     fn record_cancelled(&self, event: &ResultEvent<'_>, posterior: &Posterior) {
         let usual = self.config.latency_target.or_else(|| self.usual.latency.get(event.now));
         let waited = event.result.latency;

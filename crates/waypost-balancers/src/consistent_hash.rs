@@ -49,8 +49,8 @@ pub enum HashAlgorithm {
     Rendezvous,
 }
 
-/// Sends all requests of one key to one candidate, as long as that is in play and not overloaded: conversations stay where
-/// their cache is. Gateways with the same pool agree without talking to each other.
+/// Sends all requests of one key to one candidate, as long as that is in play and not overloaded: conversations stay
+/// where their cache is. Gateways with the same pool agree without talking to each other.
 ///
 /// Keys are spread by weight. A candidate takes a key's request only if its requests in flight are below `load_factor`
 /// percent of its share of all (bounded load, Mirrokni, Thorup and Zadimoghaddam 2018); else the key's next choice gets
@@ -72,8 +72,9 @@ pub enum HashAlgorithm {
 ///
 /// # Complexity
 ///
-/// One hash of the key and one look-up. When the key's candidate has requests in flight, what all have is counted: linear
-/// in a narrowed set or a pool up to 64; of a larger pool every 64th such choice counts for the next ones too. Hashes are XXH3's, the same in every process and version.
+/// One hash of the key and one look-up. When the key's candidate has requests in flight, what all have is counted:
+/// linear in a narrowed set or a pool up to 64; of a larger pool every 64th such choice counts for the next ones too.
+/// Hashes are XXH3's, the same in every process and version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConsistentHash {
     /// Which parts can be the key: the first that the request has. Default: session, user, tenant.
@@ -179,7 +180,8 @@ impl ConsistentHashBalancer {
     /// The member with the highest score for the key among those that may take it.
     fn by_score(&self, set: &CandidateSet<'_>, key: u64, bound: &Bound<'_, '_>) -> Option<CandidateIndex> {
         let score = |index: CandidateIndex| {
-            // Of an even number u in 0 to 1 the greatest −weight / ln(u) is each candidate's in proportion to its weight.
+            // Of an even number u in 0 to 1 the greatest −weight / ln(u) is each candidate's in proportion to its
+            // weight.
             let uniform = (mix(key, self.hashes[index.get()]) >> 12) as f64 + 0.5;
             f64::from(self.capacities.weight(index)) / -(uniform / (1_u64 << 52) as f64).ln()
         };

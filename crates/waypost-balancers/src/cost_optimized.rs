@@ -10,16 +10,18 @@ use waypost_core::{
 
 use crate::load::{Capacities, LoadUnit, Meter, UNIT_WEIGHT};
 
-/// Failures of late from which on a candidate counts as full, however cheap it is: at most one in some two seconds then.
+/// Failures of late from which on a candidate counts as full, however cheap it is: at most one in some two seconds
+/// then.
 const FAILING: u64 = 3;
 
 /// Chooses the candidate at which the request at hand costs least: its own prompt, cached tokens and expected answer at
 /// the candidate's prices, in whole nano-dollars.
 ///
-/// Candidates within a tolerance of the least cost share by load. A cheap provider is filled up to its bound on requests
-/// in flight and then the next cheapest is used, so that it is not drowned: the bound is the candidate's own
+/// Candidates within a tolerance of the least cost share by load. A cheap provider is filled up to its bound on
+/// requests in flight and then the next cheapest is used, so that it is not drowned: the bound is the candidate's own
 /// [`max_in_flight`](waypost_core::CandidateBuilder::max_in_flight), else `bound` per 100 of weight. One that failed
-/// several times of late counts as full. When all are full the least loaded gets the request. Candidates of unknown price are used only when no other is left.
+/// several times of late counts as full. When all are full the least loaded gets the request. Candidates of unknown
+/// price are used only when no other is left.
 ///
 /// ```
 /// use waypost_balancers::CostOptimized;
@@ -41,7 +43,8 @@ const FAILING: u64 = 3;
 pub struct CostOptimized {
     /// How much dearer than the cheapest still counts as equally cheap. Default: 0.05, a twentieth.
     pub tolerance: Ratio,
-    /// Requests in flight per 100 of weight at which a candidate without a limit of its own counts as full. Default: 64.
+    /// Requests in flight per 100 of weight at which a candidate without a limit of its own counts as full. Default:
+    /// 64.
     pub bound: NonZeroU32,
 }
 
@@ -98,7 +101,8 @@ impl CostOptimizedBalancer {
         Some(cheap)
     }
 
-    /// Whether a candidate is below its bound, and did not fail several times of late: what fails at once is never full.
+    /// Whether a candidate is below its bound, and did not fail several times of late: what fails at once is never
+    /// full.
     fn has_room(&self, set: &CandidateSet<'_>, index: CandidateIndex, meter: Meter) -> bool {
         let live = set.pool().live(index);
         let in_flight = live.in_flight().requests;

@@ -8,13 +8,13 @@ use waypost_core::{
 
 use crate::load::{Capacities, LoadUnit, Meter};
 
-/// Chooses the candidate with the fewest requests in flight for its weight, the one at hand included: the least
-/// `(in flight + 1) / weight`, compared by cross-multiplication. Ties are broken at random, each as likely; the first of
+/// Chooses the candidate with the fewest requests in flight for its weight, the one at hand included: the least `(in
+/// flight + 1) / weight`, compared by cross-multiplication. Ties are broken at random, each as likely; the first of
 /// equals would be every gateway's choice at once.
 ///
-/// A candidate at its own limit on requests in flight ([`max_in_flight`](waypost_core::CandidateBuilder::max_in_flight))
-/// is passed over; when all are, none is chosen. Failures of late count as requests in flight, so a candidate that fails
-/// at once does not look idle.
+/// A candidate at its own limit on requests in flight
+/// ([`max_in_flight`](waypost_core::CandidateBuilder::max_in_flight)) is passed over; when all are, none is chosen.
+/// Failures of late count as requests in flight, so a candidate that fails at once does not look idle.
 ///
 /// ```
 /// use waypost_balancers::LeastConnections;
@@ -98,8 +98,8 @@ mod tests {
 
     #[test]
     fn trap_1_ties_are_broken_evenly() {
-        // 60,000 choices among three idle candidates that are unevenly spaced: 20,000 with sigma 115; the band of 785 is
-        // 6.8 sigma.
+        // 60,000 choices among three idle candidates that are unevenly spaced: 20,000 with sigma 115; the band of 785
+        // is 6.8 sigma.
         let pool = pool_of(&[1; 9]);
         let _leases = load(&pool, &[0, 1, 1, 1, 1, 0, 0, 1, 1]);
         let balancer = built(&LeastConnections::default(), &pool, 0);

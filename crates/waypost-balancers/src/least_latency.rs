@@ -28,12 +28,13 @@ const LEAST_HEALTH: f32 = 0.01;
 /// (time to first token + time per token × tokens of the answer) × (in flight + 1) / (weight / 100 × health)
 /// ```
 ///
-/// Both times are quantiles of the last minute, the median or the 95th percentile, drawn towards the pool's median while
-/// samples are few. Failures of late count as requests in flight. Ties are broken at random.
+/// Both times are quantiles of the last minute, the median or the 95th percentile, drawn towards the pool's median
+/// while samples are few. Failures of late count as requests in flight. Ties are broken at random.
 ///
-/// Candidates of which nothing is known are taken for the pool's median. One that is idle and did not fail of late is tried
-/// at once, but only one at a time: while another of them has a request in flight, it counts as twice the median. When none is known, the least loaded
-/// is chosen. Where answers do not tell when their first token came, the time of whole answers stands for both parts.
+/// Candidates of which nothing is known are taken for the pool's median. One that is idle and did not fail of late is
+/// tried at once, but only one at a time: while another of them has a request in flight, it counts as twice the median.
+/// When none is known, the least loaded is chosen. Where answers do not tell when their first token came, the time of
+/// whole answers stands for both parts.
 ///
 /// A [`latency_target`](waypost_core::RoutingContext::latency_target) narrows the choice to candidates whose time to
 /// first token is within it; when nobody's is, the best of all is chosen.
@@ -117,7 +118,8 @@ impl Estimate {
         cell.update(now, |_| Some((own * samples + usual * PRIOR_SAMPLES) / (samples + PRIOR_SAMPLES)));
     }
 
-    /// What the candidate should take for the request, to the first token and in all; `None` when nothing is known of it.
+    /// What the candidate should take for the request, to the first token and in all; `None` when nothing is known of
+    /// it.
     #[inline]
     fn expected(&self, by: &Comparison) -> Option<(f32, f32)> {
         let Some(first_token) = Estimate::known(&self.first_token, by.now) else {
@@ -340,8 +342,8 @@ mod tests {
                 crate::test_pools::record(&balancer, &pool, place, &result, at(second));
             }
         }
-        // Both are the same to the first token and from token to token, so each is chosen half of the time: 500 of 1,000
-        // with sigma 16; the band of 108 is 6.8 sigma.
+        // Both are the same to the first token and from token to token, so each is chosen half of the time: 500 of
+        // 1,000 with sigma 16; the band of 108 is 6.8 sigma.
         let rig = rig_at(10);
         let first = (0..1_000).filter(|_| rig.select(&balancer, &pool.all()) == pool.index(0)).count();
         assert!(first.abs_diff(500) < 108, "seed 10: {first}");

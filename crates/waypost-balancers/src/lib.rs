@@ -47,11 +47,11 @@
 //! | [`PriorityTiers`] | the first tier, others as it fails; any strategy within | tiers, health |
 //!
 //! [`SlowStart`] wraps any of them and lets new candidates in slowly. Your own strategy is one more implementation of
-//! [`LoadBalancer`](waypost_core::LoadBalancer); `waypost_testkit::conformance` tells whether it behaves. Pools, sets and
-//! the traits are `waypost-core`'s.
+//! [`LoadBalancer`](waypost_core::LoadBalancer); `waypost_testkit::conformance` tells whether it behaves. Pools, sets
+//! and the traits are `waypost-core`'s.
 //!
-//! Strategies of load count what leases ([`InFlightLease`](waypost_core::InFlightLease)) have in flight, so take one for
-//! every choice. Those that learn need to be told: record the result on the candidate
+//! Strategies of load count what leases ([`InFlightLease`](waypost_core::InFlightLease)) have in flight, so take one
+//! for every choice. Those that learn need to be told: record the result on the candidate
 //! ([`LiveSlot::record`](waypost_core::LiveSlot::record)), then on the balancer
 //! ([`record_result`](waypost_core::LoadBalancer::record_result)). The facade does both.
 //!
@@ -59,8 +59,8 @@
 //!
 //! - **Never outside the set.** What is not in the set is not chosen, nor what has weight zero; an empty set gives
 //!   `None`.
-//! - **Exact under threads.** Strategies by turn give n callers n different turns, however they interleave; a caller that
-//!   sees a subset has turns of its own.
+//! - **Exact under threads.** Strategies by turn give n callers n different turns, however they interleave; a caller
+//!   that sees a subset has turns of its own.
 //! - **No herds.** Ties are broken at random, each as likely; turns begin at random; failures of late count as load, so
 //!   who fails at once is not idle; the unknown are taken for what is usual.
 //! - **No lock and no allocation** while selecting, but one table of 8 KiB per pool at the first filtered selection by

@@ -108,7 +108,8 @@ impl LoadPerWeight {
         Self { load, weight: weight.into() }
     }
 
-    /// Numbers that compare as the two shares do. INVARIANT: loads are below 2^53 and weights below 2^10, so products fit.
+    /// Numbers that compare as the two shares do. INVARIANT: loads are below 2^53 and weights below 2^10, so products
+    /// fit.
     #[inline]
     const fn crossed(self, other: Self) -> (u64, u64) {
         (self.load * other.weight, other.load * self.weight)

@@ -1,5 +1,6 @@
-//! Models of the protocols where threads meet: turns under a change of the pool, and what is believed of a candidate. Run
-//! by `cargo xtask loom`. Each runs on the shipped types and on a mutant with a known bug, which the model must catch.
+//! Models of the protocols where threads meet: turns under a change of the pool, and what is believed of a candidate.
+//! Run by `cargo xtask loom`. Each runs on the shipped types and on a mutant with a known bug, which the model must
+//! catch.
 //!
 //! Turns are tickets, so two of the invariants of the design have nothing to model: there are no current weights that
 //! could fail to sum to zero (WR4), and no map of keys to candidates (WR6).

@@ -31,8 +31,9 @@ const PENALTY_OVER_USUAL: f32 = 5.0;
 /// told) that jumps to every peak and sinks slowly (Finagle's peak EWMA). Without samples it sinks towards the pool's
 /// median, so a candidate that was slow is tried again, and none is flooded because it was idle. A failure by too many
 /// requests (429), a server error (5xx), a timeout or a broken connection counts as five seconds, as five times the
-/// pool's median, or as the provider's `Retry-After` up to five minutes, whichever is most: a candidate that fails at once
-/// is slow (linkerd's load biaser). Other failures count as what they waited. A cancelled request counts as what it waited.
+/// pool's median, or as the provider's `Retry-After` up to five minutes, whichever is most: a candidate that fails at
+/// once is slow (linkerd's load biaser). Other failures count as what they waited. A cancelled request counts as what
+/// it waited.
 ///
 /// A candidate of which nothing is known is taken for the median while it is idle; with a request in flight it loses to
 /// every candidate that is known, so it gets one at a time until it answers.
@@ -48,6 +49,10 @@ const PENALTY_OVER_USUAL: f32 = 5.0;
 /// # let _ = balancer;
 /// # Ok::<(), waypost_core::PoolError>(())
 /// ```
+///
+/// # Complexity
+///
+/// That of two choices: a random word, a count and an average for each, whatever the number of candidates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeakEwma {
     /// The time in which a peak sinks to 1/e of itself. Default: 10 s, as in Finagle, linkerd and Envoy.
@@ -177,8 +182,8 @@ impl PeakEwmaBalancer {
         least.index()
     }
 
-    /// What a failure is taken to have cost: a penalty if the provider is overloaded, broken or not there, else what the
-    /// request waited.
+    /// What a failure is taken to have cost: a penalty if the provider is overloaded, broken or not there, else what
+    /// the request waited.
     fn cost_of_failure(&self, result: &RequestResult, now: Timestamp) -> f32 {
         let waited = result.latency.min(MOST_PENALTY);
         let asked = result.retry_after.map_or(Duration::ZERO, |time| time.min(MOST_PENALTY));
@@ -190,8 +195,8 @@ impl PeakEwmaBalancer {
     }
 }
 
-/// Too many requests, a server error, or no answer at all. linkerd takes a connection that fails for what it waited; one
-/// that is refused at once would then look fast.
+/// Too many requests, a server error, or no answer at all. linkerd takes a connection that fails for what it waited;
+/// one that is refused at once would then look fast.
 fn is_providers_fault(status: Option<u16>) -> bool {
     matches!(status, None | Some(408 | 429 | 500..=599))
 }

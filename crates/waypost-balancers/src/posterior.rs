@@ -7,8 +7,8 @@ use waypost_core::{Age, Generator, Stamp, Timestamp};
 use crate::sync::{AtomicU64, Ordering};
 
 /// The most evidence that is kept, in results. With 100 a change shows within some hundred results; more is steadier
-/// and slower. Rescaling to a cap beat every discount factor and window that were tried, in settings that change and that
-/// do not.
+/// and slower. Rescaling to a cap beat every discount factor and window that were tried, in settings that change and
+/// that do not.
 const MOST_EVIDENCE: f32 = 100.0;
 /// How fast what is known of a candidate that gets no requests fades: one that has healed is tried again.
 const IDLE_HALF_LIFE: Age = Age::of(Duration::from_secs(600));

@@ -10,8 +10,8 @@ use crate::choices::Choices;
 use crate::load::{Capacities, LoadPerWeight, LoadUnit, Meter};
 
 /// Draws two candidates at random by weight, never the same twice, and chooses the one with the smaller load for its
-/// weight (Mitzenmacher 2001). Nearly as even as looking at all, at the same cost whatever the number of candidates, and
-/// robust when many gateways each see only their own requests.
+/// weight (Mitzenmacher 2001). Nearly as even as looking at all, at the same cost whatever the number of candidates,
+/// and robust when many gateways each see only their own requests.
 ///
 /// ```
 /// use waypost_balancers::PowerOfTwoChoices;
@@ -144,8 +144,8 @@ mod tests {
 
     #[test]
     fn weights_decide_how_often_an_idle_candidate_is_chosen() {
-        // Drawn by weight and compared by load over weight: 9 of 10 draws are the heavy one, and it wins every pair that
-        // it is in, so it is always chosen; loaded nine times as much it ties.
+        // Drawn by weight and compared by load over weight: 9 of 10 draws are the heavy one, and it wins every pair
+        // that it is in, so it is always chosen; loaded nine times as much it ties.
         let pool = pool_of(&[9, 1]);
         assert_eq!(counts(&built(&PowerOfTwoChoices::default(), &pool, 0), &pool.all(), 100), [100, 0]);
         let _leases = load(&pool, &[17, 1]);

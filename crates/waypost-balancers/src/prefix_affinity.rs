@@ -27,20 +27,21 @@ const DRAWN: usize = 2;
 /// Holders that a table tells apart, over all pools that took its pool's place.
 const MOST_SLOTS: u32 = u16::MAX as u32;
 
-/// Sends a prompt to the candidate that has the longest beginning of it in its cache, unless it is too busy: the least of
+/// Sends a prompt to the candidate that has the longest beginning of it in its cache, unless it is too busy: the least
+/// of
 ///
 /// ```text
 /// (tokens in flight + tokens of the prompt that are not cached) / weight
 /// ```
 ///
-/// among up to four candidates that were given the same beginning of late and two that are drawn at random by weight, so
-/// that affinity and load are one cost and no threshold switches between them. What is cached counts less the longer ago
-/// it was, and nothing after `forget_after`. A candidate with many more requests in flight than the less loaded of the
-/// two is left out, whatever it has cached.
+/// among up to four candidates that were given the same beginning of late and two that are drawn at random by weight,
+/// so that affinity and load are one cost and no threshold switches between them. What is cached counts less the longer
+/// ago it was, and nothing after `forget_after`. A candidate with many more requests in flight than the less loaded of
+/// the two is left out, whatever it has cached.
 ///
-/// Beginnings are chains of hashes over blocks of 512 bytes, message by message, that start from the tenant and the model:
-/// tenants never see each other's caches in the timing of their answers. The first block alone is no match: it is the
-/// system prompt that everyone shares, and would send everyone to one candidate.
+/// Beginnings are chains of hashes over blocks of 512 bytes, message by message, that start from the tenant and the
+/// model: tenants never see each other's caches in the timing of their answers. The first block alone is no match: it
+/// is the system prompt that everyone shares, and would send everyone to one candidate.
 ///
 /// Prompts that the router knows only by their length go to the less loaded of the two.
 ///
@@ -64,8 +65,8 @@ pub struct PrefixAffinity {
     /// Blocks that are remembered per pool, 8 to 16 million, rounded up to a power of two. Default: 65,536, half a
     /// megabyte.
     pub entries: usize,
-    /// How long a beginning is taken to be cached, up to a day: what engines keep for want of newer requests. Default: 5
-    /// minutes.
+    /// How long a beginning is taken to be cached, up to a day: what engines keep for want of newer requests. Default:
+    /// 5 minutes.
     pub forget_after: Duration,
     /// Requests in flight by which a candidate may exceed the less loaded of two. Default: 32.
     pub imbalance: u32,
@@ -219,8 +220,8 @@ impl PrefixAffinityBalancer {
         found
     }
 
-    /// Whether a candidate may still have what it was given this long ago: it is not too long, and not before it began to
-    /// serve anew.
+    /// Whether a candidate may still have what it was given this long ago: it is not too long, and not before it began
+    /// to serve anew.
     fn remembers(&self, pool: &Pool, index: CandidateIndex, age: Duration, now: Timestamp) -> bool {
         let since = pool.live(index).serving_since().map_or(Duration::MAX, |since| now.since(since));
         age < self.config.forget_after && age <= since

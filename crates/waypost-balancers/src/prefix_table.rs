@@ -11,8 +11,8 @@ const WAYS: usize = 8;
 const TICK: Duration = Duration::from_secs(4);
 
 /// A table of a fixed size from hashes of beginnings to holders, each entry one atomic word of a 32-bit tag, a 16-bit
-/// holder and a 16-bit time. New entries push out the oldest of their line; whoever loses a race is forgotten. A tag that
-/// is another's by chance, once in some 2^28 look-ups, costs a request a wrong guess.
+/// holder and a 16-bit time. New entries push out the oldest of their line; whoever loses a race is forgotten. A tag
+/// that is another's by chance, once in some 2^28 look-ups, costs a request a wrong guess.
 #[derive(Debug)]
 pub(crate) struct PrefixTable {
     lines: Box<[[AtomicU64; WAYS]]>,

@@ -121,8 +121,8 @@ impl History {
         }
     }
 
-    /// The latency at this load, else at the nearest load that is known. Without samples it fades to what is usual, so who
-    /// was slow once is tried again.
+    /// The latency at this load, else at the nearest load that is known. Without samples it fades to what is usual, so
+    /// who was slow once is tried again.
     fn at(&self, in_flight: u64, now: Timestamp, usual: f32) -> f32 {
         let class = class_of(in_flight);
         let nearest = (0..CLASSES).flat_map(|step| [class.checked_sub(step), Some(class + step)]).flatten();

@@ -10,12 +10,12 @@ use waypost_core::{
 
 use crate::WeightedRoundRobin;
 
-/// Sends requests to the candidates of the first [tier](waypost_core::CandidateBuilder::tier), and to later tiers as far
-/// as the first is not healthy; within a tier any other strategy chooses (Envoy's priority levels).
+/// Sends requests to the candidates of the first [tier](waypost_core::CandidateBuilder::tier), and to later tiers as
+/// far as the first is not healthy; within a tier any other strategy chooses (Envoy's priority levels).
 ///
-/// A tier's health is the share of its eligible candidates that are still in play, times the overprovisioning factor, at
-/// most all. Each tier in turn gets its health's part of what is left; if all together are not healthy enough, they share
-/// in proportion. With the factor of 1.4 the first tier keeps everything until fewer than 71 % of it are healthy.
+/// A tier's health is the share of its eligible candidates that are still in play, times the overprovisioning factor,
+/// at most all. Each tier in turn gets its health's part of what is left; if all together are not healthy enough, they
+/// share in proportion. With the factor of 1.4 the first tier keeps everything until fewer than 71 % of it are healthy.
 ///
 /// What is eligible is what was in play before health and limits narrowed it
 /// ([`SelectContext::eligible`]), so a request that may use only one candidate of a tier does not make it look ill.
@@ -40,7 +40,8 @@ use crate::WeightedRoundRobin;
 pub struct PriorityTiers {
     /// Chooses within a tier. Default: weighted round robin.
     pub within: Arc<dyn BuildLoadBalancer>,
-    /// How many times its healthy share a tier can carry, at least 1; other numbers count as 1. Default: 1.4, as in Envoy.
+    /// How many times its healthy share a tier can carry, at least 1; other numbers count as 1. Default: 1.4, as in
+    /// Envoy.
     pub overprovisioning: f64,
 }
 

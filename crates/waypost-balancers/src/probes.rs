@@ -49,9 +49,9 @@ impl Field {
 /// Where the answers of engines come in that a prober asks how busy they are, for [`Prequal`](crate::Prequal).
 ///
 /// The prober runs beside the router: for each request, or some times a second, it asks a few engines at random and
-/// [reports](Self::report) what they say. Sixteen answers are kept per pool; each is used twice at most and for a second
-/// at most, and while there are sixteen, every choice forgets one, in turn the oldest and the worst, so that what is left
-/// over is not only what nobody wanted.
+/// [reports](Self::report) what they say. Sixteen answers are kept per pool; each is used twice at most and for a
+/// second at most, and while there are sixteen, every choice forgets one, in turn the oldest and the worst, so that
+/// what is left over is not only what nobody wanted.
 ///
 /// ```
 /// use core::time::Duration;
@@ -74,8 +74,8 @@ pub struct Probes {
 }
 
 impl Probes {
-    /// Takes an answer: the requests that the engine has in flight, and the latency that it expects at that load. Goes to
-    /// every pool that has the candidate; an unknown candidate's goes nowhere.
+    /// Takes an answer: the requests that the engine has in flight, and the latency that it expects at that load. Goes
+    /// to every pool that has the candidate; an unknown candidate's goes nowhere.
     pub fn report(&self, candidate: &CandidateId, in_flight: u64, latency: Duration, now: Timestamp) {
         let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         pools
@@ -143,8 +143,8 @@ impl ProbePool {
         })
     }
 
-    /// Says that an answer of a candidate was used, which now has a request more, and forgets one other: the worst, else
-    /// the oldest.
+    /// Says that an answer of a candidate was used, which now has a request more, and forgets one other: the worst,
+    /// else the oldest.
     pub(crate) fn used(&self, index: usize, worst: bool, now: Timestamp) {
         let of_index = |word: u64| age(word, now) <= AGE_LIMIT && INDEX.of(word) as usize == index;
         for answer in &self.answers {

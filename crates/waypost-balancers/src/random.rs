@@ -23,8 +23,8 @@ use crate::weighted_draw::WeightedDraw;
 ///
 /// # Complexity
 ///
-/// One random word for the pool as a whole (alias method, Walker 1977). A narrowed set costs a word per miss, after
-/// eight misses a scan of the set.
+/// One random word for the pool as a whole (alias method, Walker 1977), and for a narrowed set of equal weights. One of
+/// different weights costs a word per miss, after eight misses a scan of the set.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Random {
     /// Whether weights count for nothing and each candidate is equally likely. Default: no.
@@ -83,8 +83,8 @@ mod tests {
 
     #[test]
     fn wrr_6_random_picks_follow_weights() {
-        // 100,000 draws, weights 8, 1, 1: the heavy one's count is 80,000 with sigma 126. The band of 860 is 6.8 sigma; a
-        // share that is 1.1 % off (1,067 picks, 8.4 sigma) is found with 95 % power and more.
+        // 100,000 draws, weights 8, 1, 1: the heavy one's count is 80,000 with sigma 126. The band of 860 is 6.8 sigma;
+        // a share that is 1.1 % off (1,067 picks, 8.4 sigma) is found with 95 % power and more.
         let pool = pool_of(&[8, 1, 1]);
         let seen = counts(Random::default(), &pool.all(), 100_000);
         assert!(seen[0].abs_diff(80_000) < 860, "seed 42: {seen:?}");

@@ -135,8 +135,8 @@ impl LoadBalancer for RoundRobinBalancer {
         }
     }
 
-    /// Goes on with the turn of the pool as a whole; subsets go on when candidates are the same, else they begin where the
-    /// whole is.
+    /// Goes on with the turn of the pool as a whole; subsets go on when candidates are the same, else they begin where
+    /// the whole is.
     fn carried_over(&self, pool: &Pool) -> Option<Arc<dyn LoadBalancer>> {
         let whole = self.whole.load(Ordering::Relaxed);
         let mut next = Self::starting_at(self.first, pool);

@@ -56,9 +56,8 @@ struct Member {
     weight: u32,
 }
 
-/// nginx's smooth weighted round robin, which is within one turn of every share for most weights and not for all: at each
-/// turn everyone gains its weight, who has most goes (the first of equals)
-/// and pays the sum of weights.
+/// nginx's smooth weighted round robin, which is within one turn of every share for most weights and not for all: at
+/// each turn everyone gains its weight, who has most goes (the first of equals) and pays the sum of weights.
 fn smooth(members: &[Member], turns: usize) -> Box<[u16]> {
     let mut current = vec![0_i64; members.len()];
     let sum: i64 = members.iter().map(|member| i64::from(member.weight)).sum();
@@ -76,10 +75,10 @@ fn smooth(members: &[Member], turns: usize) -> Box<[u16]> {
     (0..turns).map(turn).collect()
 }
 
-/// For what [`smooth`] is too slow or not smooth enough: the j-th turn of a candidate may be anywhere in its window, which
-/// opens at `floor(j·W/w)` and closes before `ceil((j + 1)·W/w)`; of those whose window is open, the one whose window
-/// closes first goes. Windows that are met keep everyone within one turn of its share, and the earliest deadline first
-/// meets all that can be met (Baruah, Cohen, Plaxton and Varvel 1996).
+/// For what [`smooth`] is too slow or not smooth enough: the j-th turn of a candidate may be anywhere in its window,
+/// which opens at `floor(j·W/w)` and closes before `ceil((j + 1)·W/w)`; of those whose window is open, the one whose
+/// window closes first goes. Windows that are met keep everyone within one turn of its share, and the earliest deadline
+/// first meets all that can be met (Baruah, Cohen, Plaxton and Varvel 1996).
 fn windowed(members: &[Member], turns: usize) -> Box<[u16]> {
     let total = turns as u64;
     let opens = |at: usize, turn: u64| turn * total / u64::from(members[at].weight);

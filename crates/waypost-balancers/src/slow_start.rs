@@ -94,9 +94,9 @@ fn accepts(set: &CandidateSet<'_>, index: CandidateIndex, cx: &mut SelectContext
 }
 
 impl LoadBalancer for SlowStartBalancer {
-    /// Strategies that compare loads weigh new candidates themselves. For others, by turn or at random, it chooses again
-    /// among all of the set when a choice is turned down, so that shares are those of weights times ramps; one that makes
-    /// the same choice again chooses among the others.
+    /// Strategies that compare loads weigh new candidates themselves. For others, by turn or at random, it chooses
+    /// again among all of the set when a choice is turned down, so that shares are those of weights times ramps; one
+    /// that makes the same choice again chooses among the others.
     fn select(&self, set: &CandidateSet<'_>, cx: &mut SelectContext<'_, '_>) -> Option<CandidateIndex> {
         let mut rest = *set;
         let mut turned_down = None;

@@ -6,8 +6,8 @@ use crate::sync::{AtomicU64, Ordering};
 
 /// A period of turns and the next ticket: one atomic addition gives a turn.
 ///
-/// There is one modification order of the ticket, so n callers get n different tickets, whatever the interleaving, and any
-/// period's worth of them is one whole period.
+/// There is one modification order of the ticket, so n callers get n different tickets, whatever the interleaving, and
+/// any period's worth of them is one whole period.
 #[derive(Debug)]
 pub(crate) struct Turns {
     /// One period, by places in the pool.

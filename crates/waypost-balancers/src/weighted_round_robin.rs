@@ -18,17 +18,18 @@ use crate::weighted_draw::{WeightedDraw, weights_of};
 /// Turns of the schedule that a narrowed selection passes over before it gives up and draws at random: a microsecond.
 const LOOK_AHEAD: usize = 1_024;
 
-/// Chooses each candidate in turn, as often as its weight says and evenly spread: nginx's smooth weighted round robin, exact
-/// under threads. For weights with which nginx's order strays further than one selection, another order is used that does
-/// not (Pfair windows, Baruah et al. 1996).
+/// Chooses each candidate in turn, as often as its weight says and evenly spread: nginx's smooth weighted round robin,
+/// exact under threads. For weights with which nginx's order strays further than one selection, another order is used
+/// that does not (Pfair windows, Baruah et al. 1996).
 ///
-/// In every window of `sum(w) / gcd(w)` selections of the pool each candidate comes exactly `w / gcd(w)` times, whatever
-/// the interleaving of threads, and at every moment each is within one selection of its share. Weight zero is drained.
+/// In every window of `sum(w) / gcd(w)` selections of the pool each candidate comes exactly `w / gcd(w)` times,
+/// whatever the interleaving of threads, and at every moment each is within one selection of its share. Weight zero is
+/// drained.
 ///
 /// A caller who is narrowed to a subset has turns of its own there: the pool's turns without those of others, exact
 /// over every `sum(w)` selections of that subset. Filters and retries thus take nothing from the pool's own turns. With
-/// more than 64 subsets in use at once, or a subset so small that a thousand turns pass without it, the rest is drawn at
-/// random by weight.
+/// more than 64 subsets in use at once, or a subset so small that a thousand turns pass without it, the rest is drawn
+/// at random by weight.
 ///
 /// A change of weights or candidates makes a new schedule; it goes on at the same part of the period, so that frequent
 /// changes do not favour those who come first in it.
@@ -328,8 +329,8 @@ mod tests {
                 }
             }
         }
-        // One selection of rounding where a schedule ends and one where the next begins, three changes and the two ends: at
-        // most eight; seen are fewer than four.
+        // One selection of rounding where a schedule ends and one where the next begins, three changes and the two
+        // ends: at most eight; seen are fewer than four.
         assert!(
             counts.iter().zip(&ideal).all(|(count, ideal)| (count - ideal).abs() <= 4.0),
             "{counts:?} {ideal:?}"

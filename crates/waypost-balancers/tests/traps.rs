@@ -32,8 +32,8 @@ impl LoadBalancer for FirstLeast {
     }
 }
 
-/// Trap 1 and 29: gateways that each see only their own requests. With a tie broken by place the first candidates drown:
-/// the mean response is worse than at random (10). Broken at random it stays near that of two choices.
+/// Trap 1 and 29: gateways that each see only their own requests. With a tie broken by place the first candidates
+/// drown: the mean response is worse than at random (10). Broken at random it stays near that of two choices.
 #[test]
 fn trap_1_and_29_many_gateways_do_not_herd() {
     let fleet = Fleet::new(50, 7).load(0.9).gateways(32);
@@ -47,9 +47,9 @@ fn trap_1_and_29_many_gateways_do_not_herd() {
     }
 }
 
-/// Trap 3 and 4: a candidate that fails every request after a millisecond. By turn or at random it gets its share; whoever
-/// looks at load or latency must give it less than a fifth of that, where the usual forms give it two to ten times its
-/// share.
+/// Trap 3 and 4: a candidate that fails every request after a millisecond. By turn or at random it gets its share;
+/// whoever looks at load or latency must give it less than a fifth of that, where the usual forms give it two to ten
+/// times its share.
 #[test]
 fn trap_3_and_4_a_black_hole_attracts_nobody() {
     for (n, load) in [(10, 0.5), (10, 0.9), (100, 0.5)] {
@@ -71,8 +71,8 @@ fn trap_3_and_4_a_black_hole_attracts_nobody() {
     }
 }
 
-/// Trap 15: zero is drained, not the mean, and nothing divides by it; also in a set that somebody put drained candidates
-/// into.
+/// Trap 15: zero is drained, not the mean, and nothing divides by it; also in a set that somebody put drained
+/// candidates into.
 #[test]
 fn trap_15_drained_candidates_are_never_chosen() {
     for (weights, some) in [([0, 3, 0, 1], true), ([0, 0, 0, 0], false)] {

@@ -147,8 +147,8 @@ impl<'p> CandidateSet<'p> {
     }
 
     /// Drops the candidates whose average time to first token is above `limit`, rounded to an eighth of a power of two
-    /// (up to 13 %); says how many fell out. A candidate of which nothing is known stays. Reads one row of bits, however
-    /// many candidates there are.
+    /// (up to 13 %); says how many fell out. A candidate of which nothing is known stays. Reads one row of bits,
+    /// however many candidates there are.
     #[inline]
     pub fn drop_slower_to_first_token_than(&mut self, limit: Duration) -> usize {
         let slow = self.pool.first_token_levels().slower_than(limit);
@@ -162,9 +162,9 @@ impl<'p> CandidateSet<'p> {
         self.bits.avoid_row(slow)
     }
 
-    /// Drops the candidates whose average time per output token is above `limit`, rounded to an eighth of a power of two
-    /// (up to 13 %), unless that would be all; says how many fell out if it did. A candidate of which nothing is known
-    /// stays.
+    /// Drops the candidates whose average time per output token is above `limit`, rounded to an eighth of a power of
+    /// two (up to 13 %), unless that would be all; says how many fell out if it did. A candidate of which nothing is
+    /// known stays.
     #[inline]
     pub fn avoid_slower_per_token_than(&mut self, limit: Duration) -> Option<usize> {
         let slow = self.pool.per_token_levels().slower_than(limit);

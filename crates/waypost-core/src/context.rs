@@ -28,7 +28,8 @@ use crate::{
 pub struct RoutingContext {
     /// The authenticated tenant; wins over the request's.
     pub tenant_id: Option<TenantId>,
-    /// The authenticated user; wins over the request's. For filters, and for strategies that keep a user at one candidate.
+    /// The authenticated user; wins over the request's. For filters, and for strategies that keep a user at one
+    /// candidate.
     pub user_id: Option<UserId>,
     /// The organization. For filters and observers, and for strategies that keep it at one candidate.
     pub organization_id: Option<OrganizationId>,

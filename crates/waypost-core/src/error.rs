@@ -73,8 +73,8 @@ pub enum RoutingError {
 }
 
 impl RoutingError {
-    /// Whether the same request may succeed later without a change of configuration: when something is sick, spent, slow
-    /// or busy. After a [`Timeout`](Self::Timeout) only with another deadline, so not the same request.
+    /// Whether the same request may succeed later without a change of configuration: when something is sick, spent,
+    /// slow or busy. After a [`Timeout`](Self::Timeout) only with another deadline, so not the same request.
     pub const fn is_retryable(&self) -> bool {
         match self {
             Self::AllProvidersUnhealthy { .. }

@@ -42,8 +42,8 @@ impl Ewma {
         Duration::from_nanos(self.record_nanos(nanos_of(sample), now))
     }
 
-    /// Takes a lower bound, as a failed request gives: it can raise a known average, never lower it. It begins none, and
-    /// one that changes nothing does not keep an average fresh. Returns the average, or `None` while it is unknown.
+    /// Takes a lower bound, as a failed request gives: it can raise a known average, never lower it. It begins none,
+    /// and one that changes nothing does not keep an average fresh. Returns the average, or `None` while it is unknown.
     pub fn record_at_least(&self, bound: Duration, now: Timestamp) -> Option<Duration> {
         let average = self.get(now)?;
         Some(if bound > average { self.record(bound, now) } else { average })

@@ -78,7 +78,8 @@ impl SeedSequence {
         self.rng(lane, self.drawn[lane].fetch_add(1, Ordering::Relaxed))
     }
 
-    /// This thread's lane, else the first that `claim` says it can have, else one that it shares; the first is never shared.
+    /// This thread's lane, else the first that `claim` says it can have, else one that it shares; the first is never
+    /// shared.
     #[inline]
     fn lane(&self, claim: impl Fn(&AtomicU64, u64) -> bool) -> usize {
         let token = token();

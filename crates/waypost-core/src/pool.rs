@@ -313,14 +313,15 @@ impl Pool {
         &self.per_token
     }
 
-    /// Whether a usage costs at most `limit` at every candidate: prices that no candidate exceeds are within it. `false`
-    /// may also mean that it cannot be told without looking at each class.
+    /// Whether a usage costs at most `limit` at every candidate: prices that no candidate exceeds are within it.
+    /// `false` may also mean that it cannot be told without looking at each class.
     #[inline]
     pub fn costs_at_most(&self, usage: TokenUsage, limit: NanoUsd) -> bool {
         self.dearest.as_ref().is_some_and(|dearest| dearest.cost(usage) <= limit)
     }
 
-    /// Publishes a candidate's averages for [`CandidateSet::drop_slower_to_first_token_than`] and its kin; call it when one of its requests finished.
+    /// Publishes a candidate's averages for [`CandidateSet::drop_slower_to_first_token_than`] and its kin; call it when
+    /// one of its requests finished.
     #[inline]
     pub fn publish_latency(&self, index: CandidateIndex, now: Timestamp) {
         let latency = self.live(index).latency();
@@ -328,8 +329,9 @@ impl Pool {
         self.per_token.publish(index, latency.time_per_output_token.average_nanos(now));
     }
 
-    /// At every eighth call publishes the averages of the next candidate in turn. A decision that asks who is slow calls
-    /// it once, so a candidate that gets no requests because it was slow is forgotten as slow when its average is.
+    /// At every eighth call publishes the averages of the next candidate in turn. A decision that asks who is slow
+    /// calls it once, so a candidate that gets no requests because it was slow is forgotten as slow when its average
+    /// is.
     #[inline]
     pub fn refresh_next_latency(&self, now: Timestamp) {
         // A lost increment under contention refreshes one candidate twice: harmless.

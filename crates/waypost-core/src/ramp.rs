@@ -24,8 +24,8 @@ pub struct Ramp {
 }
 
 impl Ramp {
-    /// A ramp over `window`. With an aggression of 1 the share grows evenly, with more faster at first; numbers that are
-    /// not positive count as 1.
+    /// A ramp over `window`. With an aggression of 1 the share grows evenly, with more faster at first; numbers that
+    /// are not positive count as 1.
     pub fn new(window: Duration, aggression: f32, least: Ratio) -> Self {
         let exponent = if aggression > 0.0 { aggression.recip() } else { 1.0 };
         Self { window, exponent, least: least.get() as f32 }

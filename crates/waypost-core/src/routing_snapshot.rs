@@ -132,8 +132,8 @@ impl RoutingSnapshot {
         self.generation
     }
 
-    /// The pool that a model or an alias leads to. An unknown name costs a few nanoseconds: in a table of 4,096 names or
-    /// more a [`BloomFilter`] answers, in a smaller one an empty slot.
+    /// The pool that a model or an alias leads to. An unknown name costs a few nanoseconds: in a table of 4,096 names
+    /// or more a [`BloomFilter`] answers, in a smaller one an empty slot.
     #[inline]
     pub fn resolve(&self, model: &ModelName) -> Option<PoolIndex> {
         self.names.get(model)

@@ -37,8 +37,8 @@ impl Age {
     }
 }
 
-/// A point in time in 32 bits, for packing into an atomic word: to a millisecond, and it wraps after 52 days. Never zero,
-/// so that a word which holds one is never zero.
+/// A point in time in 32 bits, for packing into an atomic word: to a millisecond, and it wraps after 52 days. Never
+/// zero, so that a word which holds one is never zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Stamp(u32);
 
@@ -61,8 +61,8 @@ impl Stamp {
         self.0
     }
 
-    /// How old the stamp is at `now`. One up to an hour in the future is of now; one further in the future is a long idle
-    /// time, seen through the wrap.
+    /// How old the stamp is at `now`. One up to an hour in the future is of now; one further in the future is a long
+    /// idle time, seen through the wrap.
     #[inline]
     pub const fn age_at(self, now: Self) -> Age {
         let age = now.0.wrapping_sub(self.0);
@@ -107,8 +107,8 @@ impl StampedCell {
         read(self.word.load(Ordering::Relaxed), Stamp::of(now))
     }
 
-    /// Replaces the number by what `next` makes of it; `None` and numbers that are not finite leave it alone. `next` may
-    /// be called several times when threads meet. Returns the number that is in the cell after it.
+    /// Replaces the number by what `next` makes of it; `None` and numbers that are not finite leave it alone. `next`
+    /// may be called several times when threads meet. Returns the number that is in the cell after it.
     #[inline]
     pub fn update(
         &self,

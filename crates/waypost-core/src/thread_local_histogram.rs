@@ -11,9 +11,9 @@ use crate::thread_shard::{SHARDS, shard};
 
 /// A histogram of durations since its creation, sharded by thread.
 ///
-/// Threads are dealt to eight shards, so recording is one atomic addition, uncontended among up to eight threads. The counts of all shards are *read*
-/// together, never moved: a record is counted exactly once however often and by however many threads the histogram
-/// is merged, and threads that come and go leave no memory behind.
+/// Threads are dealt to eight shards, so recording is one atomic addition, uncontended among up to eight threads. The
+/// counts of all shards are *read* together, never moved: a record is counted exactly once however often and by however
+/// many threads the histogram is merged, and threads that come and go leave no memory behind.
 ///
 /// # Memory
 ///

@@ -1,7 +1,8 @@
-//! Models of the protocols where threads meet: the in-flight lease and its limit, the snapshot swap, stamped cells. Run by `cargo xtask loom`.
+//! Models of the protocols where threads meet: the in-flight lease and its limit, the snapshot swap, stamped cells. Run
+//! by `cargo xtask loom`.
 //!
-//! Each model runs on the shipped types, with loom's atomics under them, and on a mutant with the known bug put back in,
-//! which the model must catch. Invariants are named as in the concurrency chapter of the book.
+//! Each model runs on the shipped types, with loom's atomics under them, and on a mutant with the known bug put back
+//! in, which the model must catch. Invariants are named as in the concurrency chapter of the book.
 
 #![cfg(loom)]
 #![forbid(unsafe_code)]
@@ -480,8 +481,8 @@ impl Limited for CheckThenAct {
     }
 }
 
-/// IF4: with a limit of one, of three takers at most one has the place at any time; a refusal leaves no trace, so nobody
-/// ever sees more than one taken, and somebody got it.
+/// IF4: with a limit of one, of two takers at most one has the place at any time; a refusal leaves no trace, so
+/// nobody ever sees more than one taken, and somebody got it.
 fn a_limit_is_never_exceeded<L: Limited>() {
     loom::model(|| {
         let limited = Arc::new(L::new());

@@ -135,8 +135,8 @@ mod tests {
 
     #[test]
     fn come_in_order_at_the_rate_with_the_lengths() {
-        // 50,000 arrivals of 20 clients: the rate's relative standard error is about 1.2 / sqrt(50,000) = 0.5 %, and the
-        // median's about 0.5 %; bands of 5 % are 10 sigma, so a rate off by a tenth is found every time.
+        // 50,000 arrivals of 20 clients: the rate's relative standard error is about 1.2 / sqrt(50,000) = 0.5 %, and
+        // the median's about 0.5 %; bands of 5 % are 10 sigma, so a rate off by a tenth is found every time.
         let process = ArrivalProcess::default();
         let arrivals: Vec<_> = process.arrivals(42).take(50_000).collect();
         assert!(arrivals.windows(2).all(|pair| pair[0].at <= pair[1].at));

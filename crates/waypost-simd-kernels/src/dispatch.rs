@@ -79,8 +79,8 @@ impl Kernels {
         scalar::weighted_scores(loads, weights, scores);
     }
 
-    /// Marks every place with the least load for its weight, compared by cross-multiplication in 64 bits, so exactly; says
-    /// how many they are. A place of weight zero is never marked. `ties` is overwritten.
+    /// Marks every place with the least load for its weight, compared by cross-multiplication in 64 bits, so exactly;
+    /// says how many they are. A place of weight zero is never marked. `ties` is overwritten.
     ///
     /// ```
     /// use waypost_simd_kernels::Kernels;

@@ -31,9 +31,10 @@
 //! Only the scalar reference. A path for an instruction set stays only if a recorded bench shows that it makes a
 //! *selection* faster, and none did:
 //!
-//! - AVX2, least load by cross-multiplication: 0.8 µs for 1,000 places, but the loads are atomics that requests change, and
-//!   copying them side by side costs 1.9 µs more, with their cache lines side by side as well; comparing them where they
-//!   are costs 2.5 µs in all. At 512 it was 1.41 µs against 1.30. Vector loads of live atomics would be a data race.
+//! - AVX2, least load by cross-multiplication: 0.8 µs for 1,000 places, but the loads are atomics that requests
+//!   change, and copying them side by side costs 1.9 µs more, with their cache lines side by side as well; comparing
+//!   them where they are costs 2.5 µs in all. At 512 it was 1.41 µs against 1.30. Vector loads of live atomics would
+//!   be a data race.
 //! - `min`, `argmin`, `masked_argmin`, `weighted_scores`: no strategy has a plain slice to scan, for the same reason.
 //! - AVX-512: its intrinsics are stable from Rust 1.89 on, this crate builds with 1.88; it would copy as AVX2 does.
 //! - SSE4.2 and NEON: half as wide as AVX2.

@@ -20,8 +20,8 @@ pub fn balancer<B: LoadBalancer + 'static>(make: impl Fn(&Pool) -> B) {
     spread(&make);
 }
 
-/// Checks that a balancer keeps the contract of [`LoadBalancer`]: it chooses only members of the set and so nothing of an
-/// empty one, and nobody whose weight is zero; [`peek`](LoadBalancer::peek) changes nothing and tells the truth; the
+/// Checks that a balancer keeps the contract of [`LoadBalancer`]: it chooses only members of the set and so nothing of
+/// an empty one, and nobody whose weight is zero; [`peek`](LoadBalancer::peek) changes nothing and tells the truth; the
 /// same seed and calls give the same choices; no result makes it panic; threads may share it; and what is carried over
 /// to another pool keeps all this.
 ///

@@ -19,8 +19,8 @@ const FAILS_AFTER: Duration = Duration::from_millis(1);
 /// Users that requests come from.
 const USERS: usize = 1_000;
 
-/// Candidates that serve one request at a time, in the order of arrival, in virtual time; requests that arrive at random
-/// (Poisson) from a thousand users. The same settings always give the same run.
+/// Candidates that serve one request at a time, in the order of arrival, in virtual time; requests that arrive at
+/// random (Poisson) from a thousand users. The same settings always give the same run.
 ///
 /// ```
 /// use waypost_core::{CandidateIndex, CandidateSet, LoadBalancer, SelectContext};

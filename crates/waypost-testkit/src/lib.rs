@@ -25,10 +25,9 @@
 //!
 //! # The items to know
 //!
-//! [`conformance`] tells whether a balancer keeps the contract of [`LoadBalancer`](waypost_core::LoadBalancer) and how it
-//! spreads requests, with a [`Fleet`] simulated in virtual time;
-//! [`SelectRig`] calls one without the ceremony of a decision; [`equal_pool`] makes a pool. A clock that moves when
-//! told is [`ManualClock`](waypost_core::ManualClock).
+//! [`conformance`] tells whether a balancer keeps the contract of [`LoadBalancer`](waypost_core::LoadBalancer) and how
+//! it spreads requests, with a [`Fleet`] simulated in virtual time; [`SelectRig`] calls one without the ceremony of a
+//! decision; [`equal_pool`] makes a pool. A clock that moves when told is [`ManualClock`](waypost_core::ManualClock).
 //!
 //! # Guarantees
 //!

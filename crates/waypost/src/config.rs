@@ -24,8 +24,8 @@ pub struct RouterConfig {
     /// robin.
     pub default_strategy: LoadBalancingStrategy,
     /// The longest a decision may take; a longer one fails with [`Timeout`](crate::RoutingError::Timeout), because the
-    /// machine is in trouble that one more request would deepen. Default: 1 s: a thread that loses its processor for tens
-    /// of milliseconds is an ordinary event on a busy machine, and no reason to fail a request.
+    /// machine is in trouble that one more request would deepen. Default: 1 s: a thread that loses its processor for
+    /// tens of milliseconds is an ordinary event on a busy machine, and no reason to fail a request.
     pub max_routing_time: Duration,
     /// How long an answer is taken to be, for costs and latencies, when neither the request nor the context says.
     /// Default: 1,000 tokens.

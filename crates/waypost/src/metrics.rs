@@ -18,8 +18,8 @@ pub struct RouterMetrics {
     pub failed_routes: u64,
     /// Failures by [`RoutingError::kind`], those that happened only.
     pub failures_by_kind: Vec<(&'static str, u64)>,
-    /// How long the timed decisions that selected a candidate took. The histogram's first bucket ends at 139 µs, so it tells
-    /// stalls from normal decisions; what a normal one costs is in the benches.
+    /// How long the timed decisions that selected a candidate took. The histogram's first bucket ends at 139 µs, so it
+    /// tells stalls from normal decisions; what a normal one costs is in the benches.
     pub selection_time: HistogramSnapshot,
     /// Requests in flight at all candidates of the routing table.
     pub in_flight: u64,

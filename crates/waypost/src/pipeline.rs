@@ -15,7 +15,8 @@ impl Dropped {
     }
 }
 
-/// What comes of the stages besides the set. Made by the caller and written in place: it is too large to be handed back.
+/// What comes of the stages besides the set. Made by the caller and written in place: it is too large to be handed
+/// back.
 #[derive(Default)]
 pub(crate) struct Trail {
     pub(crate) dropped: Dropped,

@@ -122,8 +122,8 @@ impl PoolRuntime {
         }
     }
 
-    /// Says that another pool takes this one's place: from now on it learns from the results of requests that were chosen
-    /// from this one.
+    /// Says that another pool takes this one's place: from now on it learns from the results of requests that were
+    /// chosen from this one.
     pub(crate) fn replace(&self) {
         self.replaced.store(true, Ordering::Relaxed);
     }

@@ -256,8 +256,9 @@ impl Router {
     }
 }
 
-/// Lets the balancer choose until a chosen candidate has room: another request may take the last place between choice and
-/// lease. INVARIANT: a balancer that chooses outside the set selects nothing, and each turn takes a candidate out of it.
+/// Lets the balancer choose until a chosen candidate has room: another request may take the last place between choice
+/// and lease. INVARIANT: a balancer that chooses outside the set selects nothing, and each turn takes a candidate out
+/// of it.
 fn choose(
     balancer: &dyn LoadBalancer,
     set: &mut CandidateSet<'_>,

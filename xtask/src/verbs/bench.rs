@@ -83,8 +83,8 @@ fn measure(group: &str, options: &Options) -> Result<Vec<Row>> {
     text.lines().map(|line| serde_json::from_str(line).with_context(|| line.to_owned())).collect()
 }
 
-/// Each row beside its group's floor of the same run and thread count: nanoseconds differ from machine to machine, ratios
-/// less.
+/// Each row beside its group's floor of the same run and thread count: nanoseconds differ from machine to machine,
+/// ratios less.
 fn print(rows: &[Row]) {
     let floor = |threads| rows.iter().find(|row| row.name.starts_with("floor/") && row.threads == threads);
     println!(
