@@ -3,7 +3,7 @@
 //! catch.
 //!
 //! Turns are tickets, so two of the invariants of the design have nothing to model: there are no current weights that
-//! could fail to sum to zero (WR4), and no map of keys to candidates (WR6).
+//! could fail to sum to zero (WR4), and no map from keys to candidates that callers must agree on (WR6).
 
 use core::time::Duration;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -75,6 +75,14 @@ fn a_period_is_whole<T: Take>(ticket: u64) -> impl Fn() + Sync + Send + 'static 
 fn wr_1_and_wr_3_a_period_of_turns_is_whole() {
     loom::model(a_period_is_whole::<Turns>(0));
     loom::model(a_period_is_whole::<Turns>(u64::MAX - 1));
+    loom::model(|| {
+        // A period of three does not divide the range of tickets: one turn is off where it wraps, and nobody is skipped.
+        let turns = <Turns as Take>::new(u64::MAX - 1, &[1, 1, 1]);
+        let mut five: Vec<usize> = (0..5).map(|_| Take::take(&turns)).collect();
+        five.sort_unstable();
+        five.dedup();
+        assert_eq!(five, [0, 1, 2]);
+    });
     assert!(is_caught(a_period_is_whole::<ReadThenWrite>(0)));
 }
 

@@ -238,7 +238,7 @@ mod tests {
     use super::*;
     use crate::test_pools::{answer, built, load, pool_of, record};
     use waypost_core::TokenUsage;
-    use waypost_testkit::{Fleet, conformance};
+    use waypost_testkit::{Fleet, SelectRig, conformance};
 
     fn at(millis: u64) -> Timestamp {
         Timestamp::ORIGIN + Duration::from_millis(millis)
@@ -307,6 +307,20 @@ mod tests {
             .retry_after(Duration::from_secs(900));
         record(&balancer, &pool, 1, &asked, at(0));
         assert_eq!(peak(1, 0), 300_000.0);
+    }
+
+    #[test]
+    fn pk_1_an_unknown_candidate_is_probed_at_most_once() {
+        let pool = pool_of(&[1, 1]);
+        let balancer = built(&PeakEwma::default(), &pool, 0);
+        (0..3).for_each(|_| answer(&balancer, &pool, 0, 5_000, at(300)));
+        let mut rig = SelectRig::new(1);
+        rig.now = at(300);
+        // The known one is slow and busy, and still the unknown one gets no second request before it has answered.
+        let mut leases = load(&pool, &[50, 0]);
+        assert_eq!(rig.select(&balancer, &pool.all()), pool.index(1));
+        leases.extend(load(&pool, &[0, 1]));
+        assert!((0..50).all(|_| rig.select(&balancer, &pool.all()) == pool.index(0)));
     }
 
     #[test]

@@ -84,6 +84,7 @@ impl LoadBalancer for PowerOfTwoChoicesBalancer {
 mod tests {
     use super::*;
     use crate::test_pools::{built, load, pool_of, subset};
+    use waypost_core::{InFlightLease, Tokens};
     use waypost_testkit::{SelectRig, conformance};
 
     #[test]
@@ -134,12 +135,15 @@ mod tests {
     }
 
     #[test]
-    fn p2c_7_loads_are_compared_in_one_unit() {
-        // Tokens are counted for every candidate by its leases, so there is no candidate that reports only requests.
+    fn p2c_7_and_trap_26_loads_are_compared_in_one_unit() {
+        // Requests and tokens are counted for every candidate by its leases, so there is none that tells only one of
+        // them: one long request against three short ones.
         let pool = pool_of(&[1, 1]);
-        let _leases = load(&pool, &[5, 1]);
-        let tokens = PowerOfTwoChoices { unit: LoadUnit::Tokens, ..Default::default() };
-        assert_eq!(counts(&built(&tokens, &pool, 0), &pool.all(), 100), [0, 100]);
+        let _long = InFlightLease::acquire(pool.candidates()[0].clone(), Tokens(100_000));
+        let _short = load(&pool, &[0, 3]);
+        let by = |unit| built(&PowerOfTwoChoices { unit, ..PowerOfTwoChoices::default() }, &pool, 0);
+        assert_eq!(counts(&by(LoadUnit::Tokens), &pool.all(), 100), [0, 100]);
+        assert_eq!(counts(&by(LoadUnit::Requests), &pool.all(), 100), [100, 0]);
     }
 
     #[test]

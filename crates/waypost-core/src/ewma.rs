@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_moves_it() {
+    fn trap_7_a_burst_moves_it() {
         let ewma = Ewma::new();
         ewma.record(seconds(0.1), at(0));
         for _ in 0..100 {

@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn live_state_survives_updates_of_the_specification() {
+    fn lc_6_live_state_survives_updates_of_the_specification() {
         let first = table(vec![add("a", "m"), add("b", "m")]);
         let old = RoutingSnapshot::compile(&first, None, Timestamp::ORIGIN);
         let pool = Arc::clone(old.pool(old.resolve(&name("m")).unwrap()));

@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_month_of_idleness_is_not_the_past() {
+    fn trap_20_a_month_of_idleness_is_not_the_past() {
         let cell = StampedCell::new();
         cell.update(at(0), |_| Some(1.0));
         for days in [1, 26, 30, 45, 51] {

@@ -53,7 +53,7 @@ impl Kernels {
 
     /// Like [`argmin`](Self::argmin) among the places whose bit is set in `mask`, place 0 in the lowest bit of the
     /// first word. Missing words are zero; bits beyond the slice are ignored.
-    pub fn masked_argmin(self, values: &[f32], mask: &[u64]) -> Option<usize> {
+    pub fn masked_argmin<T: Copy + PartialOrd>(self, values: &[T], mask: &[u64]) -> Option<usize> {
         scalar::masked_argmin(values, mask)
     }
 
@@ -63,7 +63,7 @@ impl Kernels {
     /// # Panics
     ///
     /// When `ties` has fewer bits than there are values.
-    pub fn masked_argmins(self, values: &[f32], mask: &[u64], ties: &mut [u64]) -> usize {
+    pub fn masked_argmins<T: Copy + PartialOrd>(self, values: &[T], mask: &[u64], ties: &mut [u64]) -> usize {
         assert!(ties.len() * 64 >= values.len(), "a bit for each value");
         scalar::masked_argmins(values, mask, ties)
     }

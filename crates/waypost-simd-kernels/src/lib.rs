@@ -23,7 +23,7 @@
 //!
 //! - **The same answer everywhere.** Every implementation gives the answer of [`Kernels::scalar`], ties included: the
 //!   first of equals wins, so routing does not differ by processor.
-//! - **Total.** NaN is never the least; an empty slice has no least; no input panics but slices of unequal length.
+//! - **Total.** NaN is never the least; an empty slice has no least; no input panics but slices of lengths that do not fit.
 //! - **No allocation**, and cost linear in the slice.
 //!
 //! # Which paths there are

@@ -9,11 +9,11 @@ pub(crate) fn argmin<T: Copy + PartialOrd>(values: &[T]) -> Option<usize> {
     least(values.iter().copied().enumerate()).map(|(place, _)| place)
 }
 
-pub(crate) fn masked_argmin(values: &[f32], mask: &[u64]) -> Option<usize> {
+pub(crate) fn masked_argmin<T: Copy + PartialOrd>(values: &[T], mask: &[u64]) -> Option<usize> {
     least(masked(values, mask)).map(|(place, _)| place)
 }
 
-pub(crate) fn masked_argmins(values: &[f32], mask: &[u64], ties: &mut [u64]) -> usize {
+pub(crate) fn masked_argmins<T: Copy + PartialOrd>(values: &[T], mask: &[u64], ties: &mut [u64]) -> usize {
     ties.fill(0);
     let Some((_, least)) = least(masked(values, mask)) else { return 0 };
     masked(values, mask).filter(|&(_, value)| value == least).map(|(place, _)| mark(ties, place)).count()
@@ -51,7 +51,7 @@ fn mark(ties: &mut [u64], place: usize) {
     ties[place / 64] |= 1 << (place % 64);
 }
 
-fn masked(values: &[f32], mask: &[u64]) -> impl Iterator<Item = (usize, f32)> {
+fn masked<T: Copy>(values: &[T], mask: &[u64]) -> impl Iterator<Item = (usize, T)> {
     let in_mask = |place: usize| mask.get(place / 64).is_some_and(|word| word & (1 << (place % 64)) != 0);
     values.iter().copied().enumerate().filter(move |&(place, _)| in_mask(place))
 }

@@ -45,10 +45,12 @@
 //! - **Hard constraints hold.** No path selects a candidate that is excluded, not allowed for the tenant, incapable,
 //!   drained or over budget.
 //! - **Determinism.** The same seed, clock and calls give the same decisions.
-//! - **Allocation.** `route` and `finish` allocate nothing in steady state, and take no lock.
+//! - **Allocation.** `route` and `finish` allocate nothing in steady state, and take no lock. The first request for a
+//!   strategy that no setting and no tenant names builds its balancer.
 //! - **Panics.** No request, update or result makes the router panic.
 //! - **Complexity.** A decision is linear in the pool's length over 64, plus the number of distinct prices when cost
-//!   is bounded, plus the candidates left when the total latency of an unstreamed answer is bounded.
+//!   is bounded, plus the candidates left when the total latency of an unstreamed answer is bounded, plus what the
+//!   strategy says of itself.
 //!
 //! # What it does not do
 //!

@@ -67,7 +67,7 @@ fn route(router: &Router) -> SelectedProvider {
 
 proptest! {
     #[test]
-    fn nothing_is_left_in_flight(steps in prop::collection::vec((ends(), 0_usize..8), 1..120), reload in 0_usize..120) {
+    fn trap_12_nothing_is_left_in_flight(steps in prop::collection::vec((ends(), 0_usize..8), 1..120), reload in 0_usize..120) {
         let router = fleet::plain(3).build().unwrap();
         let mut open = Vec::new();
         for (number, (how, pick)) in steps.into_iter().enumerate() {
@@ -89,7 +89,7 @@ proptest! {
 }
 
 #[test]
-fn threads_that_finish_cancel_and_panic_leave_nothing() {
+fn lc_7_threads_that_finish_cancel_and_panic_leave_nothing() {
     let router = fleet::plain(5).build().unwrap();
     std::thread::scope(|scope| {
         for thread in 0..4_usize {
