@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use waypost_core::{
     BuildLoadBalancer, CandidateIndex, CandidateSet, DecisionContext, Generator, LoadBalancer, Pool,
-    SelectContext,
+    SelectContext, Timestamp,
 };
 
 use crate::choices::Choices;
@@ -17,9 +17,9 @@ use crate::stable_hash::{hash, mix};
 /// Places of the table that are looked at before the set is searched.
 const ATTEMPTS: u64 = 8;
 const PERCENT: u64 = 100;
-/// Pools up to this size are counted at every choice that depends on it; of larger ones at every 64th.
+/// Pools up to this size are counted at every choice that depends on it; larger ones once in a millisecond.
 const COUNT_ALL: usize = 64;
-const RECOUNT_EVERY: u64 = 64;
+const RECOUNT_EVERY: u64 = 1_000_000;
 
 /// Which part of a request is its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -72,9 +72,8 @@ pub enum HashAlgorithm {
 ///
 /// # Complexity
 ///
-/// One hash of the key and one look-up. When the key's candidate has requests in flight, what all have is counted:
-/// linear in a narrowed set or a pool up to 64; of a larger pool every 64th such choice counts for the next ones too.
-/// Hashes are XXH3's, the same in every process and version.
+/// One hash of the key and one look-up. When the key's candidate has requests in flight, what all have is counted: linear
+/// in a narrowed set or a pool up to 64; a larger pool is counted once in a millisecond at the most. Hashes are XXH3's, the same in every process and version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConsistentHash {
     /// Which parts can be the key: the first that the request has. Default: session, user, tenant.
@@ -207,36 +206,31 @@ impl ConsistentHashBalancer {
     }
 }
 
-/// The requests in flight at all of a large pool, counted anew every so many times that they are asked for.
+/// The requests in flight at all of a large pool, counted anew when the last count is a millisecond old.
 #[derive(Debug, Default)]
 struct Recount {
-    asked: AtomicU64,
+    /// When it was counted, in nanoseconds plus one; zero is never.
+    at: AtomicU64,
     total: AtomicU64,
     weights: AtomicU64,
 }
 
 impl Recount {
-    /// What was counted last.
     fn last(&self) -> (u64, u64) {
         (self.total.load(Ordering::Relaxed), self.weights.load(Ordering::Relaxed))
     }
 
-    /// Whether the next choice counts anew.
-    fn is_due(&self) -> bool {
-        self.asked.load(Ordering::Relaxed).is_multiple_of(RECOUNT_EVERY)
+    /// Whether the last count is too old. A time before it is one from which it is not known.
+    fn is_due(&self, now: Timestamp) -> bool {
+        let at = self.at.load(Ordering::Relaxed);
+        at == 0 || now.as_nanos().wrapping_sub(at - 1) >= RECOUNT_EVERY
     }
 
-    /// What was counted last, counted anew if it is time to.
-    fn now_and_then(&self, count: impl FnOnce() -> (u64, u64)) -> (u64, u64) {
-        // A lost increment under contention counts a little later: harmless.
-        let asked = self.asked.load(Ordering::Relaxed);
-        self.asked.store(asked.wrapping_add(1), Ordering::Relaxed);
-        if asked.is_multiple_of(RECOUNT_EVERY) {
-            let (total, weights) = count();
-            self.total.store(total, Ordering::Relaxed);
-            self.weights.store(weights, Ordering::Relaxed);
-        }
-        self.last()
+    /// Keeps a count. Threads that count at once keep one of theirs.
+    fn keep(&self, (total, weights): (u64, u64), now: Timestamp) {
+        self.total.store(total, Ordering::Relaxed);
+        self.weights.store(weights, Ordering::Relaxed);
+        self.at.store(now.as_nanos().saturating_add(1), Ordering::Relaxed);
     }
 }
 
@@ -279,13 +273,18 @@ impl<'b, 'p> Bound<'b, 'p> {
     }
 
     fn count(&self) -> (u64, u64) {
-        let is_large = self.set.is_whole() && self.set.pool().len() > COUNT_ALL;
-        let recount = &self.balancer.recount;
-        match is_large {
-            true if self.looks_ahead && !recount.is_due() => recount.last(),
-            true if !self.looks_ahead => recount.now_and_then(|| self.count_all()),
-            _ => self.count_all(),
+        let (recount, now) = (&self.balancer.recount, self.meter.now());
+        if !self.set.is_whole() || self.set.pool().len() <= COUNT_ALL {
+            return self.count_all();
         }
+        if !recount.is_due(now) {
+            return recount.last();
+        }
+        let counted = self.count_all();
+        if !self.looks_ahead {
+            recount.keep(counted, now);
+        }
+        counted
     }
 
     fn count_all(&self) -> (u64, u64) {
@@ -451,11 +450,7 @@ mod tests {
         ] {
             let _leases = load(&pool, &loads);
             let (balancer, set) = (build(), pool.all());
-            let meter = Meter::at(
-                LoadUnit::Requests,
-                waypost_core::TokenUsage::default(),
-                waypost_core::Timestamp::ORIGIN,
-            );
+            let meter = Meter::at(LoadUnit::Requests, waypost_core::TokenUsage::default(), Timestamp::ORIGIN);
             assert_eq!(
                 Bound::new(&balancer, &set, meter, false).allows(pool.index(0).unwrap()),
                 allowed,

@@ -79,6 +79,10 @@ impl Meter {
         }
     }
 
+    pub(crate) const fn now(self) -> Timestamp {
+        self.now
+    }
+
     /// The share of a candidate's weight that counts yet.
     #[inline]
     pub(crate) fn share(self, live: &LiveSlot) -> f32 {

@@ -62,7 +62,7 @@ impl SeedSequence {
 
     /// A generator like this thread's next decision's, which leaves that its own: for looking ahead.
     pub fn preview(&self) -> Generator<'_> {
-        let lane = self.lane(|owner, _| owner.load(Ordering::Relaxed) == 0);
+        let lane = self.lane(|_, _| true);
         let next = self.drawn[lane].load(Ordering::Relaxed);
         Generator { sequence: self, rng: Some(self.rng(lane, next)) }
     }
@@ -83,10 +83,11 @@ impl SeedSequence {
     #[inline]
     fn lane(&self, claim: impl Fn(&AtomicU64, u64) -> bool) -> usize {
         let token = token();
-        let own = self
-            .owners
-            .iter()
-            .position(|owner| owner.load(Ordering::Relaxed) == token || claim(owner, token));
+        let own = self.owners.iter().position(|owner| match owner.load(Ordering::Relaxed) {
+            // Only what was free a moment ago is worth an attempt: a failed one costs as much as a draw.
+            0 => claim(owner, token),
+            owner => owner == token,
+        });
         own.unwrap_or(1 + token as usize % (LANES - 1))
     }
 
