@@ -351,7 +351,7 @@ mod tests {
     const GOLDEN_RENDEZVOUS: [usize; 16] = [2, 1, 0, 2, 2, 1, 1, 2, 2, 2, 0, 1, 0, 1, 1, 2];
 
     #[test]
-    fn keys_are_spread_by_weight() {
+    fn h_11_keys_are_spread_by_weight() {
         // 20,000 users over weights 1, 2, 5: the count of weight w has sigma below 69; the band of 470 is 6.8 sigma.
         let pool = pool_of(&[1, 2, 5]);
         for strategy in both() {

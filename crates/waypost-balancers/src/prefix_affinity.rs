@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn ca_2_a_busy_candidate_is_left_in_spite_of_its_cache() {
+    fn ca_2_and_ca_3_a_busy_candidate_is_left_in_spite_of_its_cache() {
         let pool = pool_of(&[1; 2]);
         let strict = PrefixAffinity { imbalance: 5, imbalance_ratio: 2.0, ..PrefixAffinity::default() };
         let balancer = built(&strict, &pool, 0);
