@@ -136,8 +136,9 @@ impl LoadBalancer for CostOptimizedBalancer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_pools::{built, load};
-    use waypost_core::{ModelName, Pricing, ProviderCandidate, TokenUsage, Tokens};
+    use crate::test_pools::{built, load, record};
+    use core::time::Duration;
+    use waypost_core::{ModelName, Pricing, ProviderCandidate, RequestResult, Timestamp, TokenUsage, Tokens};
     use waypost_testkit::{SelectRig, conformance};
 
     fn usd(dollars: f64) -> NanoUsd {
@@ -207,6 +208,27 @@ mod tests {
             Some(1),
             "4 % dearer and less loaded; 6 % is dearer"
         );
+    }
+
+    #[test]
+    fn trap_3_the_cheapest_that_fails_at_once_is_full() {
+        let pool = priced(&[1.0, 2.0]);
+        let balancer = built(&CostOptimized::default(), &pool, 0);
+        let at = |seconds| Timestamp::ORIGIN + Duration::from_secs(seconds);
+        let mut rig = SelectRig::new(1);
+        let refused = RequestResult::failure(Duration::ZERO, "refused");
+        let mut to_cheapest = 0;
+        for tenth in 0..600 {
+            rig.now = Timestamp::from_nanos(tenth * 100_000_000);
+            if rig.select(&balancer, &pool.all()) == pool.index(0) {
+                to_cheapest += 1;
+                record(&balancer, &pool, 0, &refused, rig.now);
+            }
+        }
+        // Three failures fade to below two and a half in little more than a second, then one more is let through.
+        assert!((3..60).contains(&to_cheapest), "{to_cheapest} of 600 in a minute");
+        rig.now = at(120);
+        assert_eq!(rig.select(&balancer, &pool.all()), pool.index(0), "forgiven after a while");
     }
 
     #[test]

@@ -313,7 +313,8 @@ impl LoadBalancer for PrequalBalancer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_pools::{answer, built, load, pool_of};
+    use crate::test_pools::{answer, built, load, pool_of, record};
+    use waypost_core::RequestResult;
     use waypost_testkit::{SelectRig, conformance};
 
     fn at(millis: u64) -> Timestamp {
@@ -348,6 +349,23 @@ mod tests {
             pool.index(0),
             "the fastest is hot, the next is chosen"
         );
+    }
+
+    #[test]
+    fn the_busier_of_two_is_hot_and_failures_make_nobody_fast() {
+        let pool = pool_of(&[1; 2]);
+        let balancer = built(&Prequal::default(), &pool, 0);
+        answer(&balancer, &pool, 0, 10, at(300));
+        answer(&balancer, &pool, 1, 500, at(300));
+        assert_eq!(rig(300).select(&balancer, &pool.all()), pool.index(0));
+        let busy = load(&pool, &[1, 0]);
+        assert_eq!(rig(300).select(&balancer, &pool.all()), pool.index(1), "however slow the other is");
+        drop(busy);
+        let refused = RequestResult::failure(Duration::from_millis(1), "refused");
+        (0..40).for_each(|_| record(&balancer, &pool, 0, &refused, at(300)));
+        let forgiven = rig(300 + 60_000).select(&balancer, &pool.all());
+        assert!(forgiven.is_some());
+        assert_eq!(rig(301).select(&balancer, &pool.all()), pool.index(1));
     }
 
     #[test]
