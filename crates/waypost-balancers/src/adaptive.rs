@@ -196,8 +196,9 @@ impl AdaptiveBalancer {
 impl LoadBalancer for AdaptiveBalancer {
     fn select(&self, set: &CandidateSet<'_>, cx: &mut SelectContext<'_, '_>) -> Option<CandidateIndex> {
         let chosen = self.decide(set, cx)?;
-        if set.len() > LOOK_AT_ALL {
-            self.last_best.store(chosen.get() as u32, Ordering::Relaxed);
+        let place = chosen.get() as u32;
+        if set.len() > LOOK_AT_ALL && self.last_best.load(Ordering::Relaxed) != place {
+            self.last_best.store(place, Ordering::Relaxed);
         }
         Some(chosen)
     }

@@ -54,8 +54,12 @@ impl PrefixTable {
         let line = self.line(hash);
         let same = line.iter().find(|entry| entry.load(Ordering::Relaxed) & !0xffff == key);
         // Relaxed and lossy on purpose: an entry is a guess about somebody else's cache.
-        if let Some(entry) = same.or_else(|| line.iter().max_by_key(age)) {
-            entry.store(key | u64::from(now), Ordering::Relaxed);
+        let word = key | u64::from(now);
+        // A line that many threads would write the same into is left alone.
+        if let Some(entry) =
+            same.or_else(|| line.iter().max_by_key(age)).filter(|entry| entry.load(Ordering::Relaxed) != word)
+        {
+            entry.store(word, Ordering::Relaxed);
         }
     }
 
