@@ -239,7 +239,7 @@ fn cost_per_thousand(event: &ResultEvent<'_>) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_pools::{built, load, pool_of, record};
+    use crate::test_pools::{built, counts_at, load, pool_of, record};
     use waypost_core::Timestamp;
     use waypost_core::{ModelName, ProviderCandidate, TokenUsage};
     use waypost_testkit::{Fleet, SelectRig, conformance};
@@ -254,15 +254,6 @@ mod tests {
 
     fn failure() -> RequestResult {
         RequestResult::failure(Duration::from_millis(1), "overloaded")
-    }
-
-    /// How often each candidate is chosen in `n` decisions at a time.
-    fn counts(balancer: &dyn LoadBalancer, pool: &Pool, n: usize, now: Timestamp) -> Vec<usize> {
-        let mut rig = SelectRig::new(42);
-        rig.now = now;
-        let mut counts = vec![0; pool.len()];
-        (0..n).for_each(|_| counts[rig.select(balancer, &pool.all()).unwrap().get()] += 1);
-        counts
     }
 
     #[test]
@@ -282,7 +273,7 @@ mod tests {
             let balancer = built(&Adaptive::default(), &pool, 0);
             (0..200).for_each(|i| record(&balancer, &pool, i % 2, &result(i % 2), at(1)));
             // The ghosts of failures fade in a minute; what was learnt stays.
-            assert!(counts(&balancer, &pool, 1_000, at(90))[0] > 900, "{what}");
+            assert!(counts_at(at(90), &balancer, &pool.all(), 1_000)[0] > 900, "{what}");
         }
         let candidate = |name, price| {
             ProviderCandidate::custom(name, "m").price_per_million(price, price).build().unwrap()
@@ -291,7 +282,7 @@ mod tests {
             Pool::new(ModelName::new("m").unwrap(), [candidate("a", 1.0), candidate("b", 8.0)]).unwrap();
         let balancer = built(&Adaptive::default(), &pool, 0);
         (0..400).for_each(|i| record(&balancer, &pool, i % 2, &success(100), at(1)));
-        assert!(counts(&balancer, &pool, 1_000, at(1))[0] > 850, "cost");
+        assert!(counts_at(at(1), &balancer, &pool.all(), 1_000)[0] > 850, "cost");
     }
 
     #[test]
@@ -304,7 +295,7 @@ mod tests {
             for i in 0..12 {
                 record(&balancer, &pool, i % 2, &success(if i % 2 == 0 { 100 } else { 180 }), at(1));
             }
-            counts(&balancer, &pool, 2_000, at(1))[1]
+            counts_at(at(1), &balancer, &pool.all(), 2_000)[1]
         };
         let (none, some, full) = (explored(factor(0.0)), explored(factor(0.3)), explored(factor(1.0)));
         assert!(none == 0 && none < some && some < full, "{none} {some} {full}");
@@ -338,11 +329,11 @@ mod tests {
         (0..20_000).for_each(|i| {
             record(&balancer, &pool, i % 2, &success(if i % 2 == 0 { 100 } else { 200 }), at(1));
         });
-        assert!(counts(&balancer, &pool, 500, at(1))[0] > 400);
+        assert!(counts_at(at(1), &balancer, &pool.all(), 500)[0] > 400);
         (0..400).for_each(|i| {
             record(&balancer, &pool, i % 2, &success(if i % 2 == 0 { 200 } else { 100 }), at(60));
         });
-        assert!(counts(&balancer, &pool, 500, at(60))[1] > 400);
+        assert!(counts_at(at(60), &balancer, &pool.all(), 500)[1] > 400);
     }
 
     #[test]
@@ -379,6 +370,6 @@ mod tests {
                 record(&balancer, &pool, place, &success(if place == 77 { 20 } else { 400 }), at(1));
             });
         }
-        assert!(counts(&balancer, &pool, 2_000, at(1))[77] > 1_400, "the best is remembered");
+        assert!(counts_at(at(1), &balancer, &pool.all(), 2_000)[77] > 1_400, "the best is remembered");
     }
 }

@@ -39,7 +39,7 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    /// A meter of loads that are compared: slow start is taken into account, and so from the context.
+    /// A meter of loads that are compared. It takes slow start from the context and weighs new candidates by it.
     #[inline]
     pub(crate) fn new(unit: LoadUnit, cx: &mut SelectContext<'_, '_>) -> Self {
         Self { ramp: cx.ramp.take(), ..Self::at(unit, cx.decision.usage, cx.decision.now) }

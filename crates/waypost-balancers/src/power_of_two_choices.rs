@@ -83,7 +83,7 @@ impl LoadBalancer for PowerOfTwoChoicesBalancer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_pools::{built, load, pool_of, subset};
+    use crate::test_pools::{built, counts, load, pool_of, subset};
     use waypost_core::{InFlightLease, Tokens};
     use waypost_testkit::{SelectRig, conformance};
 
@@ -91,13 +91,6 @@ mod tests {
     fn behaves() {
         conformance::balancer(|pool| built(&PowerOfTwoChoices::default(), pool, 3));
         conformance::balancer(|pool| built(&PowerOfTwoChoices { choices: 5, ..Default::default() }, pool, 3));
-    }
-
-    fn counts(balancer: &dyn LoadBalancer, set: &CandidateSet<'_>, n: usize) -> Vec<u32> {
-        let rig = SelectRig::new(42);
-        let mut counts = vec![0; set.pool().len()];
-        (0..n).for_each(|_| counts[rig.select(balancer, set).unwrap().get()] += 1);
-        counts
     }
 
     #[test]

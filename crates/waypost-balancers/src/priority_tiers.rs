@@ -111,20 +111,20 @@ impl PriorityTiersBalancer {
         if let Some(mask) = cx.eligible {
             eligible.keep(mask);
         }
-        let healths = || self.tiers.iter().map(|tier| self.health(tier, set, &eligible));
-        let total: f64 = healths().sum::<f64>().min(1.0);
-        let first = healths().position(|health| health > 0.0)?;
-        let of_first = healths().nth(first).unwrap_or_default();
+        let health = |tier| self.health(tier, set, &eligible);
+        // Mostly the first tier that anybody is left of can carry everything, and the others need not be looked at.
+        let first = self.tiers.iter().find(|tier| set.intersects(tier))?;
+        let of_first = health(first);
+        let total = if of_first < 1.0 { self.tiers.iter().map(health).sum::<f64>().min(1.0) } else { 1.0 };
         if of_first >= total {
-            return Some(within(set, &self.tiers[first]));
+            return Some(within(set, first));
         }
         let mut rest = cx.rng.unit() * total;
-        let drawn = healths().position(|health| {
-            let found = rest < health;
-            rest -= health;
-            found
+        let drawn = self.tiers.iter().find(|tier| {
+            rest -= health(tier);
+            rest < 0.0
         });
-        Some(within(set, &self.tiers[drawn.unwrap_or(first)]))
+        Some(within(set, drawn.unwrap_or(first)))
     }
 }
 

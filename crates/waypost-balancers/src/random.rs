@@ -64,7 +64,7 @@ impl LoadBalancer for RandomBalancer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_pools::{built, pool_of, subset};
+    use crate::test_pools::{built, counts, pool_of, subset};
     use waypost_testkit::{SelectRig, conformance};
 
     #[test]
@@ -73,22 +73,14 @@ mod tests {
         conformance::balancer(|pool| built(&Random::even(), pool, 3));
     }
 
-    /// Picks of each candidate in `n` draws from `set`.
-    fn counts(random: Random, set: &CandidateSet<'_>, n: usize) -> Vec<u32> {
-        let (balancer, rig) = (built(&random, set.pool(), 1), SelectRig::new(42));
-        let mut counts = vec![0; set.pool().len()];
-        (0..n).for_each(|_| counts[rig.select(&balancer, set).unwrap().get()] += 1);
-        counts
-    }
-
     #[test]
     fn wrr_6_random_picks_follow_weights() {
         // 100,000 draws, weights 8, 1, 1: the heavy one's count is 80,000 with sigma 126. The band of 860 is 6.8 sigma;
         // a share that is 1.1 % off (1,067 picks, 8.4 sigma) is found with 95 % power and more.
         let pool = pool_of(&[8, 1, 1]);
-        let seen = counts(Random::default(), &pool.all(), 100_000);
+        let seen = counts(&built(&Random::default(), &pool, 1), &pool.all(), 100_000);
         assert!(seen[0].abs_diff(80_000) < 860, "seed 42: {seen:?}");
-        let seen = counts(Random::even(), &pool.all(), 100_000);
+        let seen = counts(&built(&Random::even(), &pool, 1), &pool.all(), 100_000);
         assert!(seen.iter().all(|count| count.abs_diff(33_333) < 1_014), "seed 42, sigma 149: {seen:?}");
     }
 
@@ -97,7 +89,7 @@ mod tests {
         // Members weigh 1 and 3 of 2,002: draws miss and the scan decides. 40,000 draws: 10,000 with sigma 87; the band
         // of 590 is 6.8 sigma.
         let pool = pool_of(&[1_000, 1, 3, 998]);
-        let seen = counts(Random::default(), &subset(&pool, &[1, 2]), 40_000);
+        let seen = counts(&built(&Random::default(), &pool, 1), &subset(&pool, &[1, 2]), 40_000);
         assert!(seen[0] == 0 && seen[3] == 0 && seen[1].abs_diff(10_000) < 590, "seed 42: {seen:?}");
     }
 

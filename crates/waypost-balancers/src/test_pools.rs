@@ -7,6 +7,7 @@ use waypost_core::{
     BuildLoadBalancer, CandidateSet, InFlightLease, LoadBalancer, Pool, ProviderCandidate, RequestResult,
     ResultEvent, SeedSequence, Timestamp, TokenUsage, Tokens,
 };
+use waypost_testkit::SelectRig;
 
 /// A pool of candidates `p0`, `p1` … with these weights.
 pub(crate) fn pool_of(weights: &[i32]) -> Pool {
@@ -53,4 +54,23 @@ pub(crate) fn answer(balancer: &dyn LoadBalancer, pool: &Pool, place: usize, mil
     let tokens = TokenUsage::new(Tokens(10), Tokens(11));
     let result = RequestResult::success(Duration::from_millis(2 * millis), tokens);
     record(balancer, pool, place, &result.first_token_after(Duration::from_millis(millis)), now);
+}
+
+/// How often each candidate of the pool is chosen in `n` decisions on `set`, from seed 42.
+pub(crate) fn counts(balancer: &dyn LoadBalancer, set: &CandidateSet<'_>, n: usize) -> Vec<u32> {
+    counts_at(Timestamp::ORIGIN, balancer, set, n)
+}
+
+/// The same at a time.
+pub(crate) fn counts_at(
+    now: Timestamp,
+    balancer: &dyn LoadBalancer,
+    set: &CandidateSet<'_>,
+    n: usize,
+) -> Vec<u32> {
+    let mut rig = SelectRig::new(42);
+    rig.now = now;
+    let mut counts = vec![0; set.pool().len()];
+    (0..n).for_each(|_| counts[rig.select(balancer, set).unwrap().get()] += 1);
+    counts
 }

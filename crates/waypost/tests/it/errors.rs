@@ -2,75 +2,14 @@
 
 use std::time::Duration;
 
-use waypost::core::{
-    CandidateFilter, CandidateSet, Clock, DecisionContext, Directives, ManualClock, ModelName, NanoUsd,
-    Rejection, RejectionReason, RoutingTableUpdate, RuleId, Stage, StrategyName, TenantId,
-    TenantRoutingConfig, Timestamp, Tokens,
-};
 use waypost::core::{CandidateIndex, Generator, LoadBalancer, Pool, SelectContext};
+use waypost::core::{
+    CandidateSet, Clock, ManualClock, ModelName, NanoUsd, Rejection, RejectionReason, RoutingTableUpdate,
+    RuleId, Stage, StrategyName, TenantId, TenantRoutingConfig, Timestamp, Tokens,
+};
 use waypost::{LoadBalancingStrategy, ProviderCandidate, Router, RouterConfig, RoutingContext, RoutingError};
 
 use crate::fleet;
-
-/// Takes every candidate out, at the stage that it is told.
-#[derive(Debug)]
-struct Nothing(Stage);
-
-impl CandidateFilter for Nothing {
-    fn stage(&self) -> Stage {
-        self.0
-    }
-
-    fn filter(
-        &self,
-        set: &mut CandidateSet<'_>,
-        _: &DecisionContext<'_>,
-        directives: &mut Directives,
-    ) -> Result<(), Rejection> {
-        directives.retry_after(Duration::from_secs(30));
-        directives.retry_after(Duration::from_secs(7));
-        set.clear();
-        Ok(())
-    }
-}
-
-#[derive(Debug)]
-struct Rejects;
-
-impl CandidateFilter for Rejects {
-    fn stage(&self) -> Stage {
-        Stage::Rules
-    }
-
-    fn filter(
-        &self,
-        _: &mut CandidateSet<'_>,
-        _: &DecisionContext<'_>,
-        _: &mut Directives,
-    ) -> Result<(), Rejection> {
-        Err(Rejection { rule: RuleId::new("night").ok(), reason: RejectionReason::MaintenanceMode })
-    }
-}
-
-/// Names a strategy.
-#[derive(Debug)]
-struct Directs(LoadBalancingStrategy);
-
-impl CandidateFilter for Directs {
-    fn stage(&self) -> Stage {
-        Stage::Rules
-    }
-
-    fn filter(
-        &self,
-        _: &mut CandidateSet<'_>,
-        _: &DecisionContext<'_>,
-        directives: &mut Directives,
-    ) -> Result<(), Rejection> {
-        directives.strategy = Some(self.0.clone());
-        Ok(())
-    }
-}
 
 /// Chooses nothing.
 #[derive(Debug)]
@@ -103,7 +42,15 @@ fn error_of(router: &Router) -> RoutingError {
 
 #[test]
 fn each_stage_that_empties_the_set_has_its_error() {
-    let build = |stage| fleet::plain(3).filter(Nothing(stage)).build().unwrap();
+    let nobody = |stage| {
+        fleet::filter(stage, |set, _, directives| {
+            directives.retry_after(Duration::from_secs(30));
+            directives.retry_after(Duration::from_secs(7));
+            set.clear();
+            Ok(())
+        })
+    };
+    let build = |stage| fleet::plain(3).filter(nobody(stage)).build().unwrap();
     let wait = Some(Duration::from_secs(7));
     assert_eq!(error_of(&build(Stage::Health)), RoutingError::AllProvidersUnhealthy { retry_after: wait });
     assert_eq!(error_of(&build(Stage::Limits)), RoutingError::LimitsExceeded { retry_after: wait });
@@ -129,7 +76,10 @@ fn each_stage_that_empties_the_set_has_its_error() {
 
 #[test]
 fn a_rejection_reaches_the_caller_with_its_rule() {
-    let router = fleet::plain(1).filter(Rejects).build().unwrap();
+    let rejects = fleet::filter(Stage::Rules, |_, _, _| {
+        Err(Rejection { rule: RuleId::new("night").ok(), reason: RejectionReason::MaintenanceMode })
+    });
+    let router = fleet::plain(1).filter(rejects).build().unwrap();
     let error = error_of(&router);
     assert_eq!(error.to_string(), "request rejected by rule `night`: maintenance");
     assert!(
@@ -164,7 +114,11 @@ fn strategies_that_are_missing_or_undecided_are_errors() {
     let acme = || TenantRoutingConfig { default_strategy: Some(custom()), ..TenantRoutingConfig::default() };
     let refused = fleet::plain(2).tenant("acme", acme()).build().unwrap_err();
     assert_eq!(refused.to_string(), "tenant `acme` wants strategy undecided, which is not registered");
-    let router = fleet::plain(2).filter(Directs(custom())).build().unwrap();
+    let directs = fleet::filter(Stage::Rules, move |_, _, directives| {
+        directives.strategy = Some(custom());
+        Ok(())
+    });
+    let router = fleet::plain(2).filter(directs).build().unwrap();
     let set = || RoutingTableUpdate::SetTenant { tenant: TenantId::new("acme").unwrap(), config: acme() };
     assert!(router.update_routing_table([set()]).is_err());
     let route = || router.route(&fleet::request(), &RoutingContext::default()).map(drop);

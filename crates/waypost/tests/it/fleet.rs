@@ -1,11 +1,13 @@
 //! Random fleets and requests, and what they are made of.
 
+use std::fmt;
 use std::time::Duration;
 
 use proptest::prelude::*;
 use waypost::core::{
-    Capability, CapabilitySet, CostBudget, NanoUsd, ProviderId, Region, RoutingTableUpdate, Tag, TenantId,
-    TenantRoutingConfig, Timestamp, Tokens, Zone,
+    CandidateFilter, CandidateSet, Capability, CapabilitySet, CostBudget, DecisionContext, Directives,
+    NanoUsd, ProviderId, Region, Rejection, RoutingTableUpdate, Stage, Tag, TenantId, TenantRoutingConfig,
+    Timestamp, Tokens, Zone,
 };
 use waypost::{GatewayRequest, ProviderCandidate, Router, RouterBuilder, RoutingContext};
 
@@ -22,6 +24,47 @@ pub(crate) fn plain(n: usize) -> RouterBuilder {
     (0..n).fold(Router::builder().seed(1), |builder, i| {
         builder.candidate(ProviderCandidate::openai(format!("p{i}"), "m").price_per_million(1.0, 1.0))
     })
+}
+
+/// A filter at a stage, made of a closure.
+pub(crate) fn filter<F>(stage: Stage, narrow: F) -> impl CandidateFilter
+where
+    F: Fn(&mut CandidateSet<'_>, &DecisionContext<'_>, &mut Directives) -> Result<(), Rejection>
+        + Send
+        + Sync,
+{
+    Narrows { stage, narrow }
+}
+
+struct Narrows<F> {
+    stage: Stage,
+    narrow: F,
+}
+
+impl<F> fmt::Debug for Narrows<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Narrows").field("stage", &self.stage).finish_non_exhaustive()
+    }
+}
+
+impl<F> CandidateFilter for Narrows<F>
+where
+    F: Fn(&mut CandidateSet<'_>, &DecisionContext<'_>, &mut Directives) -> Result<(), Rejection>
+        + Send
+        + Sync,
+{
+    fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    fn filter(
+        &self,
+        set: &mut CandidateSet<'_>,
+        decision: &DecisionContext<'_>,
+        directives: &mut Directives,
+    ) -> Result<(), Rejection> {
+        (self.narrow)(set, decision, directives)
+    }
 }
 
 pub(crate) fn request() -> GatewayRequest {

@@ -5,28 +5,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use waypost::core::{
-    CandidateFilter, CandidateSet, DecisionContext, Directives, ModelName, Prompt, Rejection,
-    RequestPriority, ResultEvent, ResultObserver, RuleId, Stage, TokenEstimator, Tokens,
+    CandidateFilter, ModelName, Prompt, RequestPriority, ResultEvent, ResultObserver, RuleId, Stage,
+    TokenEstimator, Tokens,
 };
 use waypost::{LoadBalancingStrategy, RequestResult, RoutingContext};
 
 use crate::fleet;
 
 /// A rule: high priority requests go to `p1`, at random.
-#[derive(Debug)]
-struct HighGoesToP1;
-
-impl CandidateFilter for HighGoesToP1 {
-    fn stage(&self) -> Stage {
-        Stage::Rules
-    }
-
-    fn filter(
-        &self,
-        set: &mut CandidateSet<'_>,
-        decision: &DecisionContext<'_>,
-        directives: &mut Directives,
-    ) -> Result<(), Rejection> {
+fn high_goes_to_p1() -> impl CandidateFilter {
+    fleet::filter(Stage::Rules, |set, decision, directives| {
         if decision.priority() >= RequestPriority::High {
             set.retain(|_, candidate| candidate.provider() == "p1");
             directives.rule_matched = RuleId::new("high").ok();
@@ -34,48 +22,7 @@ impl CandidateFilter for HighGoesToP1 {
             directives.priority = Some(RequestPriority::Critical);
         }
         Ok(())
-    }
-}
-
-/// Sees the priority that the rule before it gave.
-#[derive(Debug)]
-struct OnlyCriticalAtP1;
-
-impl CandidateFilter for OnlyCriticalAtP1 {
-    fn stage(&self) -> Stage {
-        Stage::Limits
-    }
-
-    fn filter(
-        &self,
-        set: &mut CandidateSet<'_>,
-        decision: &DecisionContext<'_>,
-        _: &mut Directives,
-    ) -> Result<(), Rejection> {
-        let critical = decision.priority() == RequestPriority::Critical;
-        set.retain(|_, candidate| critical || candidate.provider() != "p1");
-        Ok(())
-    }
-}
-
-/// Tries to bring back what others took out.
-#[derive(Debug)]
-struct PutsEverythingBack;
-
-impl CandidateFilter for PutsEverythingBack {
-    fn stage(&self) -> Stage {
-        Stage::Limits
-    }
-
-    fn filter(
-        &self,
-        set: &mut CandidateSet<'_>,
-        _: &DecisionContext<'_>,
-        _: &mut Directives,
-    ) -> Result<(), Rejection> {
-        (0..set.pool().len()).for_each(|n| set.insert(set.pool().index(n).unwrap()));
-        Ok(())
-    }
+    })
 }
 
 #[derive(Debug, Default)]
@@ -100,7 +47,7 @@ impl TokenEstimator for ThreeBytesPerToken {
 
 #[test]
 fn a_filter_narrows_and_directs() {
-    let router = fleet::plain(3).filter(HighGoesToP1).build().unwrap();
+    let router = fleet::plain(3).filter(high_goes_to_p1()).build().unwrap();
     let high = fleet::request().priority(RequestPriority::High);
     let selected = router.route(&high, &RoutingContext::default()).unwrap();
     assert_eq!(selected.candidate().provider(), "p1");
@@ -116,34 +63,24 @@ fn a_filter_narrows_and_directs() {
 
 #[test]
 fn a_priority_takes_effect_on_the_rest_of_the_decision() {
-    let router = fleet::plain(3).filter(OnlyCriticalAtP1).filter(HighGoesToP1).build().unwrap();
+    // Sees the priority that the rule before it gave.
+    let only_critical_at_p1 = fleet::filter(Stage::Limits, |set, decision, _| {
+        let critical = decision.priority() == RequestPriority::Critical;
+        set.retain(|_, candidate| critical || candidate.provider() != "p1");
+        Ok(())
+    });
+    let router = fleet::plain(3).filter(only_critical_at_p1).filter(high_goes_to_p1()).build().unwrap();
     let high = fleet::request().priority(RequestPriority::High);
     assert_eq!(router.route(&high, &RoutingContext::default()).unwrap().candidate().provider(), "p1");
 }
 
-/// Keeps `p0` out of service.
-#[derive(Debug)]
-struct P0IsDrained;
-
-impl CandidateFilter for P0IsDrained {
-    fn stage(&self) -> Stage {
-        Stage::Drained
-    }
-
-    fn filter(
-        &self,
-        set: &mut CandidateSet<'_>,
-        _: &DecisionContext<'_>,
-        _: &mut Directives,
-    ) -> Result<(), Rejection> {
-        set.retain(|_, candidate| candidate.provider() != "p0");
-        Ok(())
-    }
-}
-
 #[test]
 fn a_filter_of_the_first_stage_is_counted_and_explained_there() {
-    let router = fleet::plain(3).filter(P0IsDrained).build().unwrap();
+    let p0_is_drained = fleet::filter(Stage::Drained, |set, _, _| {
+        set.retain(|_, candidate| candidate.provider() != "p0");
+        Ok(())
+    });
+    let router = fleet::plain(3).filter(p0_is_drained).build().unwrap();
     let explained = router.explain(&fleet::request(), &RoutingContext::default());
     assert_eq!((explained.stages[0].stage, explained.stages[0].left), (Stage::Drained, 2));
     assert_eq!(explained.stages[0].dropped.len(), 1);
@@ -153,7 +90,11 @@ fn a_filter_of_the_first_stage_is_counted_and_explained_there() {
 
 #[test]
 fn a_filter_cannot_bring_back_what_was_taken_out() {
-    let router = fleet::plain(3).filter(PutsEverythingBack).build().unwrap();
+    let puts_everything_back = fleet::filter(Stage::Limits, |set, _, _| {
+        (0..set.pool().len()).for_each(|n| set.insert(set.pool().index(n).unwrap()));
+        Ok(())
+    });
+    let router = fleet::plain(3).filter(puts_everything_back).build().unwrap();
     let request = fleet::request().exclude_provider(fleet::provider("p0"));
     for _ in 0..20 {
         assert_ne!(router.route(&request, &RoutingContext::default()).unwrap().candidate().provider(), "p0");

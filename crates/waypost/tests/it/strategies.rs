@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use waypost::core::{
-    CandidateFilter, CandidateIndex, CandidateSet, DecisionContext, Directives, Generator, LoadBalancer,
-    Pool, Rejection, ResultEvent, RoutingTableUpdate, SelectContext, Stage, StrategyName, TokenUsage, Tokens,
+    CandidateIndex, CandidateSet, Generator, LoadBalancer, Pool, ResultEvent, RoutingTableUpdate,
+    SelectContext, Stage, StrategyName, TokenUsage, Tokens,
 };
 use waypost::{
     LoadBalancingStrategy, ProviderCandidate, RequestResult, Router, RoutingContext, RoutingError,
@@ -63,31 +63,14 @@ fn if_4_threads_that_race_for_the_last_place_do_not_exceed_it() {
     }
 }
 
-/// Takes some providers out, as health does.
-#[derive(Debug)]
-struct Sick(&'static [&'static str]);
-
-impl CandidateFilter for Sick {
-    fn stage(&self) -> Stage {
-        Stage::Health
-    }
-
-    fn filter(
-        &self,
-        set: &mut CandidateSet<'_>,
-        _: &DecisionContext<'_>,
-        _: &mut Directives,
-    ) -> Result<(), Rejection> {
-        set.retain(|_, candidate| !self.0.contains(&candidate.provider().as_str()));
-        Ok(())
-    }
-}
-
 #[test]
 fn pn_1_tiers_see_health_and_not_what_the_request_ruled_out() {
-    let router = |sick| {
-        let builder =
-            Router::builder().seed(7).strategy(LoadBalancingStrategy::PriorityTiers).filter(Sick(sick));
+    let router = |sick: &'static [&'static str]| {
+        let health = fleet::filter(Stage::Health, move |set, _, _| {
+            set.retain(|_, candidate| !sick.contains(&candidate.provider().as_str()));
+            Ok(())
+        });
+        let builder = Router::builder().seed(7).strategy(LoadBalancingStrategy::PriorityTiers).filter(health);
         let tiers = [("a0", 0), ("a1", 0), ("a2", 0), ("a3", 0), ("b0", 1), ("b1", 1)];
         let add = |builder: waypost::RouterBuilder, (name, tier)| {
             builder.candidate(ProviderCandidate::openai(name, "m").tier(tier))
