@@ -79,12 +79,14 @@ pub struct SelectContext<'a, 'g> {
     /// Slow start to weigh candidates by. A strategy that compares loads takes it and does so; of one that leaves it
     /// here, whoever asked for slow start turns down some choices of new candidates.
     pub ramp: Option<Ramp>,
+    /// Too few candidates are healthy, so all are in play: slow start is no use to those who are back.
+    pub panic: bool,
 }
 
 impl<'a, 'g> SelectContext<'a, 'g> {
     /// What a strategy may look at.
     pub const fn new(decision: &'a DecisionContext<'a>, rng: Generator<'g>) -> Self {
-        Self { decision, rng, eligible: None, ramp: None }
+        Self { decision, rng, eligible: None, ramp: None, panic: false }
     }
 
     /// Says who could serve the request if all were well.

@@ -5,8 +5,8 @@ use core::num::{NonZeroU32, NonZeroU64};
 use std::sync::Arc;
 
 use crate::{
-    CandidateBuilder, Endpoint, LiveSlot, ModelName, NanoUsd, Pricing, ProviderCapabilities, ProviderId,
-    ProviderType, Region, Tag, TokenUsage, Weight, Zone,
+    CandidateBuilder, CredentialName, Endpoint, LiveSlot, ModelName, NanoUsd, Pricing, ProviderCapabilities,
+    ProviderId, ProviderType, Region, Tag, TokenUsage, Weight, Zone,
 };
 
 /// Identifies a candidate: one model at one provider endpoint under one credential.
@@ -49,6 +49,7 @@ pub(crate) struct Specification {
     pub(crate) tier: u8,
     pub(crate) available: bool,
     pub(crate) rate_limits: CandidateRateLimits,
+    pub(crate) credential: Option<CredentialName>,
     pub(crate) region: Option<Region>,
     pub(crate) zone: Option<Zone>,
     pub(crate) tags: Vec<Tag>,
@@ -174,6 +175,11 @@ impl ProviderCandidate {
     /// What the provider allows.
     pub const fn rate_limits(&self) -> CandidateRateLimits {
         self.spec.rate_limits
+    }
+
+    /// The credential that calls use, by name; `None` when it is the provider's only one.
+    pub const fn credential(&self) -> Option<&CredentialName> {
+        self.spec.credential.as_ref()
     }
 
     /// Where it is.

@@ -4,9 +4,9 @@ use core::num::{NonZeroU32, NonZeroU64};
 
 use crate::candidate::Specification;
 use crate::{
-    CandidateId, CandidateRateLimits, Capability, CapabilitySet, Endpoint, EndpointError, IdError, ModelName,
-    MoneyError, NanoUsd, PriceError, Pricing, ProviderCandidate, ProviderCapabilities, ProviderId,
-    ProviderType, Region, Tag, Tokens, Weight, WeightError, Zone,
+    CandidateId, CandidateRateLimits, Capability, CapabilitySet, CredentialName, Endpoint, EndpointError,
+    IdError, ModelName, MoneyError, NanoUsd, PriceError, Pricing, ProviderCandidate, ProviderCapabilities,
+    ProviderId, ProviderType, Region, Tag, Tokens, Weight, WeightError, Zone,
 };
 
 /// The most tags of one candidate.
@@ -168,6 +168,15 @@ impl CandidateBuilder {
         })
     }
 
+    /// The credential that calls use, by name, never the secret itself: candidates of one credential rest together when
+    /// the provider refuses it. Default: one credential per provider.
+    pub fn credential(self, name: impl AsRef<str>) -> Self {
+        self.set(|spec| {
+            spec.credential = Some(CredentialName::new(name)?);
+            Ok(())
+        })
+    }
+
     /// Where it is. Default: unknown; such a candidate serves no request that names the regions it must stay in.
     pub fn region(self, region: impl AsRef<str>) -> Self {
         self.set(|spec| {
@@ -238,6 +247,7 @@ fn specification(
         tier: 0,
         available: true,
         rate_limits: CandidateRateLimits::default(),
+        credential: None,
         region: None,
         zone: None,
         tags: Vec::new(),

@@ -4,7 +4,8 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::{
-    CandidateSet, DecisionContext, LoadBalancingStrategy, RequestPriority, ResultEvent, RuleId, Stage,
+    CandidateIndex, CandidateSet, DecisionContext, LoadBalancingStrategy, RequestPriority, ResultEvent,
+    RuleId, Stage, Timestamp,
 };
 
 /// A stage of the decision that is plugged in: rules, health, limits, or a user's own.
@@ -48,6 +49,77 @@ pub trait CandidateFilter: fmt::Debug + Send + Sync {
     ) -> Result<(), Rejection>;
 }
 
+/// A candidate that a stage left out for now, why, and until when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeftOut {
+    /// The candidate's place in its pool.
+    pub index: CandidateIndex,
+    /// Why.
+    pub reason: LeftOutReason,
+    /// Until when; [`Timestamp::MAX`] when it cannot be told.
+    pub until: Timestamp,
+}
+
+/// Why a stage left a candidate out for now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum LeftOutReason {
+    /// An administrator disabled it.
+    Disabled,
+    /// The provider refused its credential.
+    CredentialRefused,
+    /// It failed the active checks.
+    ChecksFailed,
+    /// The provider asked not to be asked for a while.
+    CoolingDown,
+    /// Its circuit breaker is open.
+    CircuitOpen,
+    /// Its circuit breaker is half-open, and as many requests as may try it are under way.
+    CircuitHalfOpen,
+    /// It does worse than the others of its pool.
+    Ejected,
+}
+
+impl LeftOutReason {
+    /// The name in explanations.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Disabled => "disabled",
+            Self::CredentialRefused => "credential refused",
+            Self::ChecksFailed => "checks failed",
+            Self::CoolingDown => "cooling down",
+            Self::CircuitOpen => "circuit open",
+            Self::CircuitHalfOpen => "circuit half-open",
+            Self::Ejected => "ejected",
+        }
+    }
+}
+
+impl fmt::Display for LeftOutReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Who was left out for now: the first four; others are only counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LeftOutList([Option<LeftOut>; 4]);
+
+impl LeftOutList {
+    /// One more, if there is room.
+    pub fn add(&mut self, candidate: LeftOut) {
+        if let Some(free) = self.0.iter_mut().find(|place| place.is_none()) {
+            *free = Some(candidate);
+        }
+    }
+
+    /// Those who are named.
+    pub fn iter(&self) -> impl Iterator<Item = LeftOut> + '_ {
+        self.0.iter().flatten().copied()
+    }
+}
+
 /// What filters tell the rest of a decision.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -61,6 +133,10 @@ pub struct Directives {
     /// The earliest time at which a candidate that was taken out may be back: what an error tells the caller when
     /// nothing is left.
     pub retry_after: Option<Duration>,
+    /// Too few candidates are healthy, so what was seen of their health is ignored.
+    pub panic: bool,
+    /// Candidates that stages left out for now, and why.
+    pub left_out: LeftOutList,
 }
 
 impl Directives {

@@ -264,6 +264,10 @@ id! {
     RuleId, "rule id", is_ascii_graphic
 }
 id! {
+    /// Names a credential, such as `openai-team-a`; never the secret itself. Printable ASCII.
+    CredentialName, "credential name", is_ascii_graphic
+}
+id! {
     /// Names a region, such as `eu` or `us-east-1`. Printable ASCII; regions are equal only when spelt the same.
     Region, "region", is_ascii_graphic
 }

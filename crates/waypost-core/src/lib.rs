@@ -134,11 +134,14 @@ pub use endpoint::{Endpoint, EndpointError};
 pub use error::RoutingError;
 pub use estimate::{BytesOverFour, TokenEstimator, fast_token_estimation};
 pub use ewma::Ewma;
-pub use filter::{CandidateFilter, Directives, Rejection, RejectionReason, ResultObserver};
+pub use filter::{
+    CandidateFilter, Directives, LeftOut, LeftOutList, LeftOutReason, Rejection, RejectionReason,
+    ResultObserver,
+};
 pub use generator::{Generator, SeedSequence};
 pub use id::{
-    FeatureName, IdError, MAX_ID_BYTES, ModelName, OrganizationId, ProviderId, Region, RuleId, SessionId,
-    StrategyName, Tag, TenantId, UserId, Zone,
+    CredentialName, FeatureName, IdError, MAX_ID_BYTES, ModelName, OrganizationId, ProviderId, Region,
+    RuleId, SessionId, StrategyName, Tag, TenantId, UserId, Zone,
 };
 pub use latency::{LatencyMetric, LatencyStats};
 pub use live::{InFlight, InFlightLease, LiveSlot, MAX_IN_FLIGHT, OutcomeCounts};
@@ -151,7 +154,7 @@ pub use provider_type::ProviderType;
 pub use ramp::Ramp;
 pub use ratio::{Ratio, RatioError};
 pub use request::{GatewayRequest, Message, Prompt};
-pub use result::{Outcome, RequestResult, TokenUsage};
+pub use result::{FaultScope, Outcome, RequestResult, TokenUsage};
 pub use routing_snapshot::{PoolIndex, RoutingSnapshot, Tenant};
 pub use routing_table::{MAX_ALIAS_CHAIN, RoutingTable, RoutingTableUpdate, UpdateError, UpdateErrors};
 pub use snapshot_cell::{SnapshotCell, SnapshotGuard};

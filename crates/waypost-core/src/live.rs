@@ -255,6 +255,11 @@ impl<S: AsRef<LiveSlot>> InFlightLease<S> {
     pub const fn holder(&self) -> &S {
         &self.holder
     }
+
+    /// What keeps the slot alive, to change something else in it.
+    pub const fn holder_mut(&mut self) -> &mut S {
+        &mut self.holder
+    }
 }
 
 const fn units(tokens: Tokens) -> u64 {

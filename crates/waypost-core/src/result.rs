@@ -39,6 +39,22 @@ pub enum Outcome {
     Cancelled,
 }
 
+/// How far a fault reaches: whom else it says something about, and who should rest because of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+pub enum FaultScope {
+    /// The request itself: it would fail anywhere, and says nothing about the provider.
+    Request,
+    /// The candidate.
+    Deployment,
+    /// All candidates that use the same credential.
+    Credential,
+    /// All candidates of the same kind of provider in the same region.
+    Region,
+    /// All candidates of the provider, whatever their model.
+    Provider,
+}
+
 /// How one request at one candidate ended.
 ///
 /// ```
@@ -70,6 +86,8 @@ pub struct RequestResult {
     pub status_code: Option<u16>,
     /// How long the provider asked not to be asked again (`Retry-After`).
     pub retry_after: Option<Duration>,
+    /// How far the fault reaches; `None` when nobody said, so that it is judged by the status.
+    pub scope: Option<FaultScope>,
 }
 
 impl RequestResult {
@@ -99,6 +117,7 @@ impl RequestResult {
             error: None,
             status_code: None,
             retry_after: None,
+            scope: None,
         }
     }
 
@@ -117,6 +136,12 @@ impl RequestResult {
     /// Says how long the provider asked not to be asked again.
     pub const fn retry_after(mut self, time: Duration) -> Self {
         self.retry_after = Some(time);
+        self
+    }
+
+    /// Says how far the fault reaches.
+    pub const fn reaching(mut self, scope: FaultScope) -> Self {
+        self.scope = Some(scope);
         self
     }
 

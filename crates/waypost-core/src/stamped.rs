@@ -24,6 +24,11 @@ impl Age {
         Self(if ticks > u32::MAX as u128 { u32::MAX } else { ticks as u32 })
     }
 
+    /// The time as a duration.
+    pub const fn as_duration(self) -> Duration {
+        Duration::from_nanos((self.0 as u64) << TICK_BITS)
+    }
+
     /// In units of another age.
     #[inline]
     pub fn over(self, unit: Self) -> f32 {
@@ -43,10 +48,19 @@ impl Age {
 pub struct Stamp(u32);
 
 impl Stamp {
+    /// How far ahead a deadline may be: an hour.
+    pub const HORIZON: Duration = Duration::from_secs(3_600);
+
     /// The stamp of a time.
     #[inline]
     pub fn of(time: Timestamp) -> Self {
         Self(((time.as_nanos() >> TICK_BITS) as u32).max(1))
+    }
+
+    /// The first stamp that is not before a time: of a deadline, which must not come early.
+    #[inline]
+    pub fn not_before(time: Timestamp) -> Self {
+        Self::of(time + Duration::from_nanos((1 << TICK_BITS) - 1))
     }
 
     /// The stamp in the low half of a word; `None` of a word that was never set.
@@ -67,6 +81,14 @@ impl Stamp {
     pub const fn age_at(self, now: Self) -> Age {
         let age = now.0.wrapping_sub(self.0);
         Age(if age > u32::MAX - TOLERANCE { 0 } else { age })
+    }
+
+    /// How long it is from `now` to the stamp of a deadline; `None` when that has come. Deadlines are at most
+    /// [`HORIZON`](Self::HORIZON) ahead, so one that looks further away came long ago.
+    #[inline]
+    pub const fn remaining_at(self, now: Self) -> Option<Age> {
+        let remaining = self.0.wrapping_sub(now.0);
+        if remaining == 0 || remaining > TOLERANCE { None } else { Some(Age(remaining)) }
     }
 }
 
@@ -178,6 +200,21 @@ mod tests {
         assert_eq!(cell.get(at(2_000)), Some((1.0, Age::ZERO)));
         let age = cell.get(at(20_000)).unwrap().1;
         assert!((age.over(Age::of(Duration::from_secs(1))) - 10.0).abs() < 0.01, "{age:?}");
+    }
+
+    #[test]
+    fn a_deadline_never_comes_early_and_an_old_one_has_come() {
+        for millis in [3, 999, 1_000, 4_503_599, u64::from(u32::MAX)] {
+            let (deadline, before) = (Stamp::not_before(at(millis)), Stamp::of(at(millis - 1)));
+            assert!(deadline.remaining_at(before).is_some(), "{millis}");
+            assert!(deadline.remaining_at(Stamp::of(at(millis + 2))).is_none(), "{millis}");
+            for days in [1, 26, 51, 60] {
+                assert!(deadline.remaining_at(Stamp::of(at(millis + days * 86_400_000))).is_none(), "{days}");
+            }
+        }
+        let hour = Stamp::not_before(Timestamp::ORIGIN + Stamp::HORIZON);
+        let left = hour.remaining_at(Stamp::of(at(2))).unwrap().as_duration();
+        assert!(left + Duration::from_millis(4) > Stamp::HORIZON, "{left:?}");
     }
 
     #[test]

@@ -70,6 +70,13 @@ impl WindowedHistogram {
         Some((buckets::quantile(&counts, q)?, counts.iter().sum()))
     }
 
+    /// The durations at several quantiles, read together.
+    pub fn quantiles<const N: usize>(&self, quantiles: [f64; N], now: Timestamp) -> Option<[Duration; N]> {
+        let counts = self.counts(now);
+        let all = quantiles.map(|q| buckets::quantile(&counts, q));
+        all.iter().all(Option::is_some).then(|| all.map(Option::unwrap_or_default))
+    }
+
     /// How many durations the window that ends at `now` holds.
     pub fn len(&self, now: Timestamp) -> u64 {
         self.counts(now).iter().sum()
