@@ -21,7 +21,8 @@ const ATTEMPTS: usize = 4;
 /// of their weight in another strategy (Envoy's slow start). Caches fill, connections open and schedulers warm up
 /// meanwhile. It counts from when a candidate was added to a table in use, or was let back in
 /// ([`LiveSlot::serves_from`](waypost_core::LiveSlot::serves_from)); candidates that were there when the router started
-/// are not new, so a fleet that starts together is not slowed.
+/// are not new, so a fleet that starts together is not slowed. Nor is anybody when too few are healthy
+/// ([`SelectContext::panic`]): those who are back are all that serves.
 ///
 /// ```
 /// use core::time::Duration;
@@ -88,7 +89,8 @@ pub struct SlowStartBalancer {
 
 /// Whether a choice is taken: of a strategy that did not weigh it, as often as its share says.
 fn accepts(set: &CandidateSet<'_>, index: CandidateIndex, cx: &mut SelectContext<'_, '_>) -> bool {
-    let Some(ramp) = cx.ramp else { return true };
+    // Taken: whoever asked for slow start around this one has its answer too.
+    let Some(ramp) = cx.ramp.take() else { return true };
     let share = ramp.share_of(set.pool().live(index), cx.decision.now);
     share >= 1.0 || cx.rng.unit() < f64::from(share)
 }
@@ -98,22 +100,18 @@ impl LoadBalancer for SlowStartBalancer {
     /// again among all of the set when a choice is turned down, so that shares are those of weights times ramps; one
     /// that makes the same choice again chooses among the others.
     fn select(&self, set: &CandidateSet<'_>, cx: &mut SelectContext<'_, '_>) -> Option<CandidateIndex> {
-        let mut rest = *set;
-        let mut turned_down = None;
-        for _ in 0..ATTEMPTS {
-            cx.ramp = Some(self.ramp);
-            let Some(index) = self.within.select(&rest, cx) else { break };
-            if turned_down == Some(index) {
-                rest.remove(index);
-            } else if accepts(set, index, cx) {
-                return Some(index);
-            }
-            turned_down = Some(index);
+        if cx.panic {
+            return self.within.select(set, cx);
         }
-        turned_down
+        cx.ramp = Some(self.ramp);
+        let first = self.within.select(set, cx)?;
+        if accepts(set, first, cx) { Some(first) } else { Some(self.again(set, first, cx)) }
     }
 
     fn peek(&self, set: &CandidateSet<'_>, cx: &mut SelectContext<'_, '_>) -> Option<CandidateIndex> {
+        if cx.panic {
+            return self.within.peek(set, cx);
+        }
         cx.ramp = Some(self.ramp);
         self.within.peek(set, cx).filter(|&index| accepts(set, index, cx))
     }
@@ -124,6 +122,31 @@ impl LoadBalancer for SlowStartBalancer {
 
     fn carried_over(&self, pool: &Pool) -> Option<Arc<dyn LoadBalancer>> {
         Some(Arc::new(Self { within: self.within.carried_over(pool)?, ramp: self.ramp }))
+    }
+}
+
+impl SlowStartBalancer {
+    /// Chooses again after the first choice was turned down.
+    #[cold]
+    fn again(
+        &self,
+        set: &CandidateSet<'_>,
+        first: CandidateIndex,
+        cx: &mut SelectContext<'_, '_>,
+    ) -> CandidateIndex {
+        let mut rest = *set;
+        let mut turned_down = first;
+        for _ in 1..ATTEMPTS {
+            cx.ramp = Some(self.ramp);
+            let Some(index) = self.within.select(&rest, cx) else { break };
+            if turned_down == index {
+                rest.remove(index);
+            } else if accepts(set, index, cx) {
+                return index;
+            }
+            turned_down = index;
+        }
+        turned_down
     }
 }
 
@@ -189,6 +212,24 @@ mod tests {
         let mut counts = [0; 3];
         (0..300).for_each(|_| counts[rig.select(&balancer, &pool.all()).unwrap().get()] += 1);
         assert_eq!(counts, [100; 3]);
+    }
+
+    #[test]
+    fn in_panic_nobody_is_let_in_slowly() {
+        let pool = pool_of(&[1, 1]);
+        pool.candidates()[1].live().serves_from(at(100));
+        let (balancer, mut rig) = (built(&ten_seconds(), &pool, 0), SelectRig::new(1));
+        rig.now = at(100);
+        let seeds = waypost_core::SeedSequence::new(1);
+        let decision =
+            waypost_core::DecisionContext::new(&rig.request, &rig.context, None, rig.now, rig.usage);
+        let mut counts = [0; 2];
+        for _ in 0..100 {
+            let mut cx = SelectContext::new(&decision, seeds.generator());
+            cx.panic = true;
+            counts[balancer.select(&pool.all(), &mut cx).unwrap().get()] += 1;
+        }
+        assert_eq!(counts, [50, 50]);
     }
 
     #[test]

@@ -1,0 +1,90 @@
+//! Which candidates of a pool are not certain to be well.
+
+use std::sync::{Arc, Weak};
+
+use arc_swap::ArcSwap;
+use waypost_core::CandidateIndex;
+
+use crate::sync::{AtomicU64, Ordering};
+
+/// One bit per candidate of a pool that may not be well: whoever has none is, and needs no further look. A bit that is
+/// set says only that one must look.
+#[derive(Debug)]
+pub(crate) struct Suspects {
+    words: Box<[AtomicU64]>,
+}
+
+impl Suspects {
+    pub(crate) fn new(len: usize) -> Self {
+        Self { words: (0..len.div_ceil(64)).map(|_| AtomicU64::new(0)).collect() }
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.words.iter().all(|word| word.load(Ordering::Relaxed) == 0)
+    }
+
+    #[inline]
+    pub(crate) fn has(&self, index: CandidateIndex) -> bool {
+        let word = self.words.get(index.get() / 64);
+        word.is_some_and(|word| word.load(Ordering::Relaxed) & bit(index.get()) != 0)
+    }
+
+    /// The words, candidate 0 in the lowest bit of the first.
+    pub(crate) fn words(&self) -> impl Iterator<Item = u64> + '_ {
+        self.words.iter().map(|word| word.load(Ordering::Relaxed))
+    }
+
+    /// Somebody is not well. Release: who takes the bit away after this sees why it was set.
+    pub(crate) fn add(&self, index: usize) {
+        self.words[index / 64].fetch_or(bit(index), Ordering::Release);
+    }
+
+    /// Takes a bit away because `is_well` says so, and looks again: somebody may have set it in between.
+    pub(crate) fn remove_if(&self, index: usize, is_well: impl Fn() -> bool) {
+        if !is_well() {
+            return;
+        }
+        // Acquire: if this takes away a bit that was set for a reason, the reason is seen by the second look.
+        self.words[index / 64].fetch_and(!bit(index), Ordering::AcqRel);
+        if !is_well() {
+            self.add(index);
+        }
+    }
+}
+
+const fn bit(index: usize) -> u64 {
+    1 << (index % 64)
+}
+
+/// Where it is written that something is not well: the bits, in every pool, of the candidates that it concerns.
+#[derive(Debug, Default)]
+pub(crate) struct Marks {
+    rows: ArcSwap<Vec<Row>>,
+}
+
+/// The bits of one pool.
+#[derive(Debug, Clone)]
+struct Row {
+    suspects: Weak<Suspects>,
+    members: Arc<[usize]>,
+}
+
+impl Marks {
+    /// Says which bits of one more pool to set. Forgets pools that are gone.
+    pub(crate) fn watch(&self, suspects: &Arc<Suspects>, members: &Arc<[usize]>) {
+        self.rows.rcu(|rows| {
+            let alive = rows.iter().filter(|row| row.suspects.strong_count() > 0).cloned();
+            let new = Row { suspects: Arc::downgrade(suspects), members: Arc::clone(members) };
+            alive.chain([new]).collect::<Vec<_>>()
+        });
+    }
+
+    pub(crate) fn set(&self) {
+        for row in self.rows.load().iter() {
+            if let Some(suspects) = row.suspects.upgrade() {
+                row.members.iter().for_each(|&member| suspects.add(member));
+            }
+        }
+    }
+}
