@@ -11,6 +11,8 @@ use waypost_core::{
     TenantId, TenantRoutingConfig, TokenEstimator, UpdateErrors,
 };
 
+use waypost_health::{HealthAwareRouter, HealthConfig, HealthEvent};
+
 use crate::metrics::Metrics;
 use crate::router::MAX_STRATEGIES;
 use crate::state::{Shared, check_strategies};
@@ -50,7 +52,14 @@ pub struct RouterBuilder {
     estimator: Box<dyn TokenEstimator>,
     seed: Option<u64>,
     strategy: Option<LoadBalancingStrategy>,
+    health: Option<HealthConfig>,
+    on_health_event: Option<OnHealthEvent>,
 }
+
+type OnHealthEvent = Box<dyn Fn(&HealthEvent<'_>) + Send + Sync>;
+
+/// Separates health's randomness from the strategies', which starts at the same seed.
+const HEALTH_STREAM: u64 = 0x6865_616c_7468_2121;
 
 /// Everything that kept a router from being built.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -86,6 +95,8 @@ impl Default for RouterBuilder {
             estimator: Box::new(BytesOverFour),
             seed: None,
             strategy: None,
+            health: None,
+            on_health_event: None,
         }
     }
 }
@@ -144,6 +155,20 @@ impl RouterBuilder {
         self
     }
 
+    /// How sick candidates are kept out and let back in, instead of the settings'. Default: [`HealthConfig::default`];
+    /// [`HealthConfig::off`] looks at nothing.
+    pub fn health(mut self, health: HealthConfig) -> Self {
+        self.health = Some(health);
+        self
+    }
+
+    /// Is told of every change of health, on the thread that made it: circuits that open and close, ejections, panic.
+    /// Must not block.
+    pub fn on_health_event(mut self, on_event: impl Fn(&HealthEvent<'_>) + Send + Sync + 'static) -> Self {
+        self.on_health_event = Some(Box::new(on_event));
+        self
+    }
+
     /// Makes a strategy known, or replaces one. All built-in ones are known, with their default settings.
     pub fn register(
         mut self,
@@ -199,6 +224,9 @@ impl RouterBuilder {
         if let Some(strategy) = self.strategy.take() {
             self.config.default_strategy = strategy;
         }
+        if let Some(health) = self.health.take() {
+            self.config.health = health;
+        }
         let table = self.table.updated(std::mem::take(&mut self.updates));
         let table = table.map_err(|errors| self.problems.push(errors.into())).unwrap_or_default();
         let default = &self.config.default_strategy;
@@ -215,7 +243,12 @@ impl RouterBuilder {
         }
         self.filters.sort_by_key(|filter| filter.stage());
         let seed = self.seed.unwrap_or_else(any_seed);
+        let mut health = HealthAwareRouter::new(self.config.health.clone(), seed ^ HEALTH_STREAM);
+        if let Some(on_event) = self.on_health_event {
+            health = health.on_event(on_event);
+        }
         let shared = Shared {
+            health,
             config: self.config,
             clock: self.clock.unwrap_or_else(|| Arc::new(SystemClock::default())),
             seed,
@@ -226,7 +259,7 @@ impl RouterBuilder {
             metrics: Metrics::default(),
             home: OnceLock::new(),
         };
-        Ok(Router::from_parts(table, self.strategies.into(), shared))
+        Ok(Router::from_parts(table, &self.strategies, shared))
     }
 }
 

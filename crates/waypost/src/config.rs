@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use waypost_core::{LoadBalancingStrategy, Tokens};
+use waypost_health::HealthConfig;
 
 /// Settings of a [`Router`](crate::Router) as a whole.
 ///
@@ -12,7 +13,7 @@ use waypost_core::{LoadBalancingStrategy, Tokens};
 /// let config = RouterConfig::default();
 /// assert_eq!(config.max_routing_time.as_secs(), 1);
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(
     feature = "serde",
     derive(serde::Serialize, serde::Deserialize),
@@ -30,6 +31,8 @@ pub struct RouterConfig {
     /// How long an answer is taken to be, for costs and latencies, when neither the request nor the context says.
     /// Default: 1,000 tokens.
     pub default_completion_tokens: Tokens,
+    /// How sick candidates are kept out and let back in. Default: on, see [`HealthConfig`].
+    pub health: HealthConfig,
 }
 
 impl Default for RouterConfig {
@@ -38,6 +41,7 @@ impl Default for RouterConfig {
             default_strategy: LoadBalancingStrategy::RoundRobin,
             max_routing_time: Duration::from_secs(1),
             default_completion_tokens: Tokens(1_000),
+            health: HealthConfig::default(),
         }
     }
 }

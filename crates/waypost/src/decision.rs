@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use waypost_core::{LoadBalancingStrategy, RequestPriority, RuleId, Stage};
+use waypost_core::{LeftOutList, LoadBalancingStrategy, RequestPriority, RuleId, Stage};
 
 use crate::pipeline::Dropped;
 
@@ -27,6 +27,11 @@ pub struct RoutingDecision {
     pub generation: u64,
     /// How long the decision took; `None` when the caller handed in the time.
     pub selection_time: Option<Duration>,
+    /// Too few candidates of the pool were healthy, so what was seen of their health was ignored.
+    pub panic: bool,
+    /// Who was left out for now, why, and until when: the first four. Their places are those in the pool;
+    /// [`SelectedProvider::left_out`](crate::SelectedProvider::left_out) knows their names.
+    pub left_out: LeftOutList,
     pub(crate) dropped: Dropped,
 }
 
@@ -44,6 +49,9 @@ impl fmt::Display for RoutingDecision {
             let stages = Stage::ALL.into_iter().filter(|&stage| self.dropped_by(stage) > 0);
             let losses: Vec<_> = stages.map(|stage| format!("{stage} −{}", self.dropped_by(stage))).collect();
             write!(f, " of {} ({})", self.candidates_considered, losses.join(", "))?;
+        }
+        if self.panic {
+            write!(f, ", in panic")?;
         }
         match &self.rule_matched {
             Some(rule) => write!(f, ", by rule {rule}"),

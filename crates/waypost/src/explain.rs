@@ -8,6 +8,8 @@ use waypost_core::{
     RoutingError, RuleId, SelectContext, Stage,
 };
 
+use waypost_health::Exclusion;
+
 use crate::pipeline::{Observer, Trail};
 use crate::router::Inquiry;
 
@@ -30,6 +32,8 @@ pub struct Explanation {
     pub stages: Vec<StageReport>,
     /// The rule that matched.
     pub rule_matched: Option<RuleId>,
+    /// Too few candidates of the pool are healthy, so what was seen of their health is ignored.
+    pub panic: bool,
     /// What would be selected, or why nothing would.
     #[cfg_attr(feature = "serde", serde(serialize_with = "serialize_outcome"))]
     pub outcome: Result<Choice, RoutingError>,
@@ -44,6 +48,9 @@ pub struct StageReport {
     pub stage: Stage,
     /// The candidates that it took out.
     pub dropped: Vec<CandidateId>,
+    /// Why health took them out, in the same order; `None` for what a filter of one's own took out. Empty for other
+    /// stages.
+    pub exclusions: Vec<Option<Exclusion>>,
     /// How many were left after it.
     pub left: usize,
 }
@@ -75,7 +82,7 @@ impl Observer for Reports {
     fn stage(&mut self, stage: Stage, before: &CandidateSet<'_>, after: &CandidateSet<'_>) {
         let lost = before.iter().filter(|&index| !after.contains(index));
         let dropped = lost.map(|index| before.pool()[index].id().clone()).collect();
-        self.0.push(StageReport { stage, dropped, left: after.len() });
+        self.0.push(StageReport { stage, dropped, exclusions: Vec::new(), left: after.len() });
     }
 }
 
@@ -91,6 +98,7 @@ pub(crate) fn explain(
         generation,
         stages: Vec::new(),
         rule_matched: None,
+        panic: false,
         outcome: Err(RoutingError::ModelNotSupported { model: request.model.clone() }),
     };
     if let Ok(inquiry) = inquiry {
@@ -107,14 +115,22 @@ impl Explanation {
         let mut set = pool.all();
         let drained = pool.candidates().iter().filter(|candidate| !candidate.is_available());
         let drained = drained.map(|candidate| candidate.id().clone()).collect();
-        self.stages.push(StageReport { stage: Stage::Drained, dropped: drained, left: set.len() });
+        self.stages.push(StageReport {
+            stage: Stage::Drained,
+            dropped: drained,
+            exclusions: Vec::new(),
+            left: set.len(),
+        });
 
         let decision = inquiry.decision();
         let mut directives = Directives::default();
         let mut reports = Reports::default();
         let mut trail = Trail::default();
         let passed = inquiry.pipeline(&decision).run(&mut set, &mut directives, &mut reports, &mut trail);
-        for report in reports.0 {
+        for mut report in reports.0 {
+            if report.stage == Stage::Health {
+                report.explain(inquiry);
+            }
             match self.stages.last_mut() {
                 // Filters may take out more at the stage that the pool itself began.
                 Some(first) if first.stage == report.stage => {
@@ -124,8 +140,31 @@ impl Explanation {
                 _ => self.stages.push(report),
             }
         }
+        self.panic = directives.panic;
         self.rule_matched.clone_from(&directives.rule_matched);
         self.outcome = passed.and_then(|()| choose(inquiry, &set, &trail, &mut directives));
+    }
+}
+
+impl StageReport {
+    /// Asks health why.
+    fn explain(&mut self, inquiry: &Inquiry<'_>) {
+        let (runtime, now) = (inquiry.runtime(), inquiry.decision().now);
+        let exclusion = |id: &CandidateId| {
+            let place = runtime.pool.candidates().iter().position(|candidate| candidate.id() == id)?;
+            runtime.health.exclusion(runtime.pool.index(place)?, now)
+        };
+        self.exclusions = self.dropped.iter().map(exclusion).collect();
+    }
+}
+
+impl fmt::Display for StageReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let exclusion = |place: usize| self.exclusions.get(place)?.as_ref();
+        let why = |place| exclusion(place).map(|why| format!(" {why}")).unwrap_or_default();
+        let dropped = self.dropped.iter().enumerate().map(|(place, id)| format!("{id}{}", why(place)));
+        let dropped: Vec<_> = dropped.collect();
+        write!(f, "{:<15} {:<30} − {}", self.stage, format!("{} left", self.left), dropped.join(", "))
     }
 }
 
@@ -142,6 +181,7 @@ fn choose(
     let rng = inquiry.shared().seeds.preview();
     let mut cx = SelectContext::new(&decision, rng);
     cx.eligible = trail.eligible.as_ref();
+    cx.panic = directives.panic;
     let foreseen = balancer.peek(set, &mut cx);
     let candidate = foreseen.filter(|&index| set.contains(index)).map(|index| &set.pool()[index]);
     Ok(Choice {
@@ -163,15 +203,11 @@ impl fmt::Display for Explanation {
         writeln!(f, "{:<15} {name:<30} {} candidates", "model", self.candidates)?;
         for report in &self.stages {
             if !report.dropped.is_empty() {
-                let dropped: Vec<_> = report.dropped.iter().map(ToString::to_string).collect();
-                writeln!(
-                    f,
-                    "{:<15} {:<30} − {}",
-                    report.stage,
-                    format!("{} left", report.left),
-                    dropped.join(", ")
-                )?;
+                writeln!(f, "{report}")?;
             }
+        }
+        if self.panic {
+            writeln!(f, "{:<15} health is ignored: too few are healthy", "panic")?;
         }
         if let Some(rule) = &self.rule_matched {
             writeln!(f, "{:<15} {rule} matched", "rule")?;

@@ -87,6 +87,7 @@ mod state;
 
 pub use waypost_balancers as balancers;
 pub use waypost_core as core;
+pub use waypost_health as health;
 
 pub use waypost_core::{
     GatewayRequest, LoadBalancingStrategy, ProviderCandidate, RequestResult, RoutingContext, RoutingError,
@@ -99,7 +100,7 @@ pub use decision::RoutingDecision;
 pub use explain::{Choice, Explanation, StageReport};
 pub use metrics::RouterMetrics;
 pub use router::{RecordError, RegisterError, Router};
-pub use selected::SelectedProvider;
+pub use selected::{LeftOutCandidate, SelectedProvider};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

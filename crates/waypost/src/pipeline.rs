@@ -2,6 +2,8 @@
 
 use waypost_core::{CandidateFilter, CandidateMask, CandidateSet, Directives, RoutingError, Stage};
 
+use waypost_health::PoolHealth;
+
 use crate::constraints::{Constraints, capacity};
 use crate::preferences;
 
@@ -44,6 +46,7 @@ impl Observer for Nobody {
 /// Everything that the stages of one decision read.
 pub(crate) struct Pipeline<'a> {
     pub(crate) constraints: Constraints<'a>,
+    pub(crate) health: &'a PoolHealth,
     pub(crate) filters: &'a [Box<dyn CandidateFilter>],
 }
 
@@ -79,7 +82,7 @@ impl<'a> Pipeline<'a> {
         run.stage(Stage::Latency, Constraints::latency)?;
         run.stage(Stage::Rules, only_filters)?;
         let well = run.set.pool().is_tiered().then_some(*run.set);
-        run.stage(Stage::Health, only_filters)?;
+        run.health()?;
         run.stage(Stage::Limits, capacity)?;
         run.stage(Stage::Cost, Constraints::cost)?;
         run.stage(Stage::Preference, preferences::apply)?;
@@ -113,6 +116,15 @@ struct Run<'r, 'a, O> {
 }
 
 impl<'a, O: Observer> Run<'_, 'a, O> {
+    /// Health says who is left out and until when, which the other stages have no need to.
+    #[inline]
+    fn health(&mut self) -> Result<(), RoutingError> {
+        let before = O::LOOKS.then_some(*self.set);
+        let now = self.pipeline.constraints.decision.now;
+        let lost = self.pipeline.health.filter_healthy(self.set, now, self.directives);
+        self.finish_stage(Stage::Health, lost, before.as_ref())
+    }
+
     /// What is built in, then what is plugged in.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "a line per stage only pays when each is straight-line code")]
@@ -122,11 +134,23 @@ impl<'a, O: Observer> Run<'_, 'a, O> {
         narrow: impl FnOnce(&Constraints<'a>, &mut CandidateSet<'a>) -> usize,
     ) -> Result<(), RoutingError> {
         let before = O::LOOKS.then_some(*self.set);
-        let mut lost = narrow(&self.pipeline.constraints, self.set);
+        let lost = narrow(&self.pipeline.constraints, self.set);
+        self.finish_stage(stage, lost, before.as_ref())
+    }
+
+    /// After what is built in, what is plugged in; then the account of both.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "see `stage`")]
+    fn finish_stage(
+        &mut self,
+        stage: Stage,
+        mut lost: usize,
+        before: Option<&CandidateSet<'a>>,
+    ) -> Result<(), RoutingError> {
         if !self.filters.is_empty() {
             lost += self.plugged(stage)?;
         }
-        if let Some(before) = &before {
+        if let Some(before) = before {
             self.observer.stage(stage, before, self.set);
         }
         if lost > 0 {

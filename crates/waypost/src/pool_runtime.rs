@@ -5,9 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use waypost_core::{
-    BuildLoadBalancer, CandidateIndex, LiveSlot, LoadBalancer, LoadBalancingStrategy, Pool,
+    BuildLoadBalancer, CandidateIndex, InFlightLease, LiveSlot, LoadBalancer, LoadBalancingStrategy, Pool,
     ProviderCandidate, ResultEvent, SeedSequence,
 };
+
+use waypost_health::{Admission, PoolHealth};
 
 use crate::state::{Shared, Strategies};
 
@@ -16,6 +18,7 @@ use crate::state::{Shared, Strategies};
 #[derive(Debug)]
 pub(crate) struct PoolRuntime {
     pub(crate) pool: Arc<Pool>,
+    pub(crate) health: PoolHealth,
     pub(crate) shared: Arc<Shared>,
     balancers: Box<[Named]>,
     /// Which of them are built, one bit each: results go to these, and reading one word tells who they are.
@@ -67,8 +70,10 @@ impl PoolRuntime {
                 }
             };
         let balancers = strategies.iter().enumerate().map(named).collect();
+        let health = shared.health.attach(&pool, shared.clock.now());
         let runtime = Self {
             pool,
+            health,
             shared: Arc::clone(shared),
             balancers,
             built: AtomicU64::new(0),
@@ -172,6 +177,15 @@ pub(crate) struct Winner {
 impl Winner {
     pub(crate) fn candidate(&self) -> &ProviderCandidate {
         &self.runtime.pool[self.index]
+    }
+}
+
+/// A request on its way: in flight, and admitted.
+pub(crate) type Lease = InFlightLease<Admission<Winner>>;
+
+impl AsRef<PoolHealth> for Winner {
+    fn as_ref(&self) -> &PoolHealth {
+        &self.runtime.health
     }
 }
 

@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use waypost_core::{
     BuildLoadBalancer, CandidateId, CandidateSet, Clock, DecisionContext, Directives, GatewayRequest,
-    InFlightLease, LoadBalancer, LoadBalancingStrategy, PoolIndex, RequestResult, ResultEvent,
-    RoutingContext, RoutingError, RoutingTable, RoutingTableUpdate, SelectContext, SnapshotCell, Tenant,
-    TenantRoutingConfig, Timestamp, TokenUsage, Tokens, UpdateErrors,
+    InFlightLease, LoadBalancer, LoadBalancingStrategy, PoolIndex, ProviderCandidate, RequestResult,
+    ResultEvent, RoutingContext, RoutingError, RoutingTable, RoutingTableUpdate, SelectContext, SnapshotCell,
+    Tenant, TenantRoutingConfig, Timestamp, TokenUsage, Tokens, UpdateErrors,
 };
+
+use waypost_health::{Admission, HealthAwareRouter, HealthReport};
 
 use crate::constraints::Constraints;
 use crate::pipeline::{Nobody, Pipeline, Trail};
-use crate::pool_runtime::{PoolRuntime, Winner};
-use crate::state::{RouterState, Shared, Strategies, check_strategies};
+use crate::pool_runtime::{Lease, PoolRuntime, Winner};
+use crate::state::{RouterState, Shared, check_strategies, starting_slowly};
 use crate::{
     Explanation, RouterBuilder, RouterMetrics, RoutingDecision, SelectedProvider, explain, preferences,
 };
@@ -70,7 +72,16 @@ impl Router {
         RouterBuilder::default()
     }
 
-    pub(crate) fn from_parts(table: RoutingTable, strategies: Strategies, shared: Shared) -> Self {
+    pub(crate) fn from_parts(
+        table: RoutingTable,
+        strategies: &[(LoadBalancingStrategy, Arc<dyn BuildLoadBalancer>)],
+        shared: Shared,
+    ) -> Self {
+        let slow_start = shared.config.health.slow_start;
+        let slowly = |(name, strategy): &(_, _)| {
+            (LoadBalancingStrategy::clone(name), starting_slowly(Arc::clone(strategy), slow_start))
+        };
+        let strategies = strategies.iter().map(slowly).collect();
         let shared = Arc::new(shared);
         let state = Arc::new(SnapshotCell::new(RouterState::first(table, strategies, &shared)));
         shared.home.get_or_init(|| Arc::downgrade(&state));
@@ -156,11 +167,18 @@ impl Router {
         let candidates_left = set.len();
         let mut cx = SelectContext::new(&decision, shared.seeds.generator());
         cx.eligible = trail.eligible.as_ref();
-        let Some(lease) = choose(balancer, &mut set, &mut cx, inquiry.runtime()) else {
-            return Err(RoutingError::SelectionFailed { strategy, candidates: candidates_left });
+        cx.panic = directives.panic;
+        let lease = match choose(balancer, &mut set, &mut cx, inquiry.runtime(), directives.panic) {
+            Ok(lease) => lease,
+            Err(Refused::ByHealth) => {
+                return Err(RoutingError::AllProvidersUnhealthy { retry_after: directives.retry_after });
+            }
+            Err(Refused::Otherwise) => {
+                return Err(RoutingError::SelectionFailed { strategy, candidates: candidates_left });
+            }
         };
 
-        let candidate = lease.holder().candidate();
+        let candidate = lease.holder().holder().candidate();
         let usage = decision.usage;
         let expected_latency = candidate.live().latency().expected(decision.usage.completion, now);
         let decision = RoutingDecision {
@@ -171,6 +189,8 @@ impl Router {
             candidates_left,
             generation: state.snapshot.generation(),
             selection_time: None,
+            panic: directives.panic,
+            left_out: directives.left_out,
             dropped: trail.dropped,
         };
         Ok(SelectedProvider::new(lease, now, decision, usage, expected_latency))
@@ -214,7 +234,8 @@ impl Router {
         name: LoadBalancingStrategy,
         strategy: impl BuildLoadBalancer + 'static,
     ) -> Result<(), RegisterError> {
-        let strategy: Arc<dyn BuildLoadBalancer> = Arc::new(strategy);
+        let slow_start = self.inner.shared.config.health.slow_start;
+        let strategy = starting_slowly(Arc::new(strategy), slow_start);
         let registered = self.inner.state.update(|current| {
             let mut strategies = current.strategies.to_vec();
             strategies.retain(|(known, _)| *known != name);
@@ -239,8 +260,33 @@ impl Router {
         let state = self.inner.state.load();
         let place = state.snapshot.find(id).ok_or_else(|| RecordError::UnknownCandidate(id.clone()))?;
         let runtime = state.runtime(place.0);
-        runtime.record(&ResultEvent::new(&runtime.pool, place.1, result, self.inner.shared.clock.now()));
+        let now = self.inner.shared.clock.now();
+        runtime.record(&ResultEvent::new(&runtime.pool, place.1, result, now));
+        runtime.health.update_health(place.1, result, now);
         Ok(())
+    }
+
+    /// The health of all candidates: administrators' words, active checks, scores.
+    pub fn health(&self) -> &HealthAwareRouter {
+        &self.inner.shared.health
+    }
+
+    /// What is known of a candidate's health, and why it is left out if it is; in the first of its pools, by name, when
+    /// it serves several models. `None` when the table does not have it.
+    pub fn health_report(&self, candidate: &CandidateId) -> Option<HealthReport> {
+        let state = self.inner.state.load();
+        let (health, index) = state.health_of(candidate)?;
+        Some(health.report(index, self.inner.shared.clock.now()))
+    }
+
+    /// What is known of the health of every candidate of the table, in the order of their ids.
+    pub fn health_reports(&self) -> Vec<HealthReport> {
+        let (state, now) = (self.inner.state.load(), self.inner.shared.clock.now());
+        let report = |candidate: &Arc<ProviderCandidate>| {
+            let (health, index) = state.health_of(candidate.id())?;
+            Some(health.report(index, now))
+        };
+        state.table.candidates().filter_map(report).collect()
     }
 
     /// What was counted since the router was made.
@@ -256,29 +302,46 @@ impl Router {
     }
 }
 
-/// Lets the balancer choose until a chosen candidate has room: another request may take the last place between choice
-/// and lease. INVARIANT: a balancer that chooses outside the set selects nothing, and each turn takes a candidate out
-/// of it.
+/// Why nobody was chosen.
+enum Refused {
+    /// Others took the last places of half-open breakers, or somebody fell ill since the health stage.
+    ByHealth,
+    Otherwise,
+}
+
+/// Lets the balancer choose until a chosen candidate takes the request: another request may take the last place between
+/// choice and lease. INVARIANT: a balancer that chooses outside the set selects nothing, and each turn takes a candidate
+/// out of it.
 fn choose(
     balancer: &dyn LoadBalancer,
     set: &mut CandidateSet<'_>,
     cx: &mut SelectContext<'_, '_>,
     runtime: &Arc<PoolRuntime>,
-) -> Option<InFlightLease<Winner>> {
-    let tokens = cx.decision.usage.total();
+    panic: bool,
+) -> Result<Lease, Refused> {
+    let (tokens, now) = (cx.decision.usage.total(), cx.decision.now);
+    let mut refused = Refused::Otherwise;
     loop {
-        let index = balancer.select(set, cx).filter(|&index| set.contains(index))?;
-        if let Some(lease) = lease(Winner { runtime: Arc::clone(runtime), index }, tokens) {
-            return Some(lease);
+        let Some(index) = balancer.select(set, cx).filter(|&index| set.contains(index)) else {
+            return Err(refused);
+        };
+        let winner = Winner { runtime: Arc::clone(runtime), index };
+        match Admission::new(winner, index, now, panic) {
+            Some(admission) => {
+                if let Some(lease) = lease(admission, tokens) {
+                    return Ok(lease);
+                }
+            }
+            None => refused = Refused::ByHealth,
         }
         set.remove(index);
     }
 }
 
-fn lease(winner: Winner, tokens: Tokens) -> Option<InFlightLease<Winner>> {
-    match winner.candidate().rate_limits().max_in_flight {
-        None => InFlightLease::acquire(winner, tokens),
-        Some(limit) => InFlightLease::acquire_within(winner, tokens, limit),
+fn lease(admission: Admission<Winner>, tokens: Tokens) -> Option<Lease> {
+    match admission.holder().candidate().rate_limits().max_in_flight {
+        None => InFlightLease::acquire(admission, tokens),
+        Some(limit) => InFlightLease::acquire_within(admission, tokens, limit),
     }
 }
 
@@ -323,7 +386,8 @@ impl<'a> Inquiry<'a> {
     pub(crate) fn pipeline<'b>(&'b self, decision: &'b DecisionContext<'b>) -> Pipeline<'b> {
         let constraints =
             Constraints { decision, snapshot: &self.state.snapshot, pool: self.pool, tenant: self.tenant };
-        Pipeline { constraints, filters: &self.shared.filters }
+        let health = &self.runtime().health;
+        Pipeline { constraints, health, filters: &self.shared.filters }
     }
 
     pub(crate) fn runtime(&self) -> &'a Arc<PoolRuntime> {

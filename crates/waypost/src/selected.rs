@@ -4,11 +4,11 @@ use std::fmt;
 use std::time::Duration;
 
 use waypost_core::{
-    InFlightLease, NanoUsd, ProviderCandidate, RequestResult, ResultEvent, Timestamp, TokenUsage,
+    LeftOutReason, NanoUsd, ProviderCandidate, RequestResult, ResultEvent, Timestamp, TokenUsage,
 };
 
 use crate::RoutingDecision;
-use crate::pool_runtime::Winner;
+use crate::pool_runtime::{Lease, Winner};
 
 /// The candidate that should serve a request, and the lease on it: the request is in flight until this value is
 /// finished or dropped.
@@ -18,7 +18,7 @@ use crate::pool_runtime::Winner;
 /// Either way it is released exactly once.
 #[must_use = "dropping a selection at once records the request as cancelled"]
 pub struct SelectedProvider {
-    lease: InFlightLease<Winner>,
+    lease: Lease,
     started: Timestamp,
     decision: RoutingDecision,
     usage: TokenUsage,
@@ -30,7 +30,7 @@ pub struct SelectedProvider {
 
 impl SelectedProvider {
     pub(crate) const fn new(
-        lease: InFlightLease<Winner>,
+        lease: Lease,
         started: Timestamp,
         decision: RoutingDecision,
         usage: TokenUsage,
@@ -41,7 +41,7 @@ impl SelectedProvider {
 
     /// The candidate.
     pub fn candidate(&self) -> &ProviderCandidate {
-        self.lease.holder().candidate()
+        self.winner().candidate()
     }
 
     /// How the decision came about.
@@ -57,6 +57,20 @@ impl SelectedProvider {
     /// How long the answer should take there; `None` when nothing is known.
     pub const fn expected_latency(&self) -> Option<Duration> {
         self.expected_latency
+    }
+
+    /// Who was left out of the decision for now, why, and until when: the first four.
+    pub fn left_out(&self) -> impl Iterator<Item = LeftOutCandidate<'_>> {
+        let (pool, decided) = (&self.winner().runtime.pool, self.started);
+        self.decision.left_out.iter().map(move |left_out| LeftOutCandidate {
+            candidate: &pool[left_out.index],
+            reason: left_out.reason,
+            remaining: (left_out.until < Timestamp::MAX).then(|| left_out.until.since(decided)),
+        })
+    }
+
+    const fn winner(&self) -> &Winner {
+        self.lease.holder().holder()
     }
 
     pub(crate) const fn set_selection_time(&mut self, time: Duration) {
@@ -96,12 +110,38 @@ impl SelectedProvider {
 
     fn settle(&mut self, result: &RequestResult, now: Timestamp) {
         self.open = false;
-        let Winner { runtime, index } = self.lease.holder();
+        let Winner { runtime, index } = self.winner();
         runtime.record(&ResultEvent::new(&runtime.pool, *index, result, now));
+        // After the candidate's own statistics, which health reads.
+        self.lease.holder_mut().settle_in_place(result, now);
     }
 
     fn clock_now(&self) -> Timestamp {
-        self.lease.holder().runtime.shared.clock.now()
+        self.winner().runtime.shared.clock.now()
+    }
+}
+
+/// A candidate that was left out of a decision.
+///
+/// Displays like `azure-fr/gpt-4o circuit open for 4.2 s`.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct LeftOutCandidate<'a> {
+    /// Who.
+    pub candidate: &'a ProviderCandidate,
+    /// Why.
+    pub reason: LeftOutReason,
+    /// How long yet, from the decision on; `None` when it cannot be told.
+    pub remaining: Option<Duration>,
+}
+
+impl fmt::Display for LeftOutCandidate<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.candidate, self.reason)?;
+        match self.remaining {
+            Some(remaining) => write!(f, " for {:.1} s", remaining.as_secs_f64()),
+            None => Ok(()),
+        }
     }
 }
 

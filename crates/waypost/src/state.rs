@@ -3,10 +3,13 @@
 use std::sync::{Arc, OnceLock, Weak};
 
 use waypost_core::{
-    BuildLoadBalancer, CandidateFilter, Clock, LoadBalancingStrategy, ModelName, Pool, PoolIndex,
-    ResultObserver, RoutingSnapshot, RoutingTable, SeedSequence, SnapshotCell, TokenEstimator, UpdateError,
-    UpdateErrors,
+    BuildLoadBalancer, CandidateFilter, CandidateId, CandidateIndex, Clock, LoadBalancingStrategy, ModelName,
+    Pool, PoolIndex, ResultObserver, RoutingSnapshot, RoutingTable, SeedSequence, SnapshotCell,
+    TokenEstimator, UpdateError, UpdateErrors,
 };
+
+use waypost_balancers::SlowStart;
+use waypost_health::{HealthAwareRouter, PoolHealth, SlowStartConfig};
 
 use crate::RouterConfig;
 use crate::metrics::Metrics;
@@ -31,6 +34,7 @@ pub(crate) struct Shared {
     pub(crate) filters: Box<[Box<dyn CandidateFilter>]>,
     pub(crate) observers: Box<[Box<dyn ResultObserver>]>,
     pub(crate) metrics: Metrics,
+    pub(crate) health: HealthAwareRouter,
     /// Where the current version is, for results that end in a later one than they began in.
     pub(crate) home: OnceLock<Weak<SnapshotCell<RouterState>>>,
 }
@@ -93,6 +97,12 @@ impl RouterState {
         Self { table, snapshot, strategies, runtimes }
     }
 
+    /// The health of a candidate's pool, and the candidate's place there; the first pool when it serves several models.
+    pub(crate) fn health_of(&self, id: &CandidateId) -> Option<(&PoolHealth, CandidateIndex)> {
+        let (pool, index) = self.snapshot.find(id)?;
+        Some((&self.runtime(pool).health, index))
+    }
+
     /// The runtime of a model's pool; `None` when the model is no longer there.
     pub(crate) fn runtime_of(&self, model: &ModelName) -> Option<&Arc<PoolRuntime>> {
         let place = self.snapshot.pools().binary_search_by(|pool| pool.model().cmp(model)).ok()?;
@@ -101,6 +111,19 @@ impl RouterState {
 
     pub(crate) fn runtime(&self, pool: PoolIndex) -> &Arc<PoolRuntime> {
         &self.runtimes[pool.get()]
+    }
+}
+
+/// The strategy with slow start around it, for candidates that are new or back.
+pub(crate) fn starting_slowly(
+    within: Arc<dyn BuildLoadBalancer>,
+    slow_start: Option<SlowStartConfig>,
+) -> Arc<dyn BuildLoadBalancer> {
+    match slow_start {
+        Some(SlowStartConfig { window, aggression, least }) => {
+            Arc::new(SlowStart { within, window, aggression, least })
+        }
+        None => within,
     }
 }
 

@@ -10,6 +10,7 @@ mod determinism;
 mod errors;
 mod explain;
 mod fleet;
+mod health;
 mod leases;
 mod seams;
 mod strategies;
