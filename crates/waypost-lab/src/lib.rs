@@ -64,7 +64,7 @@ pub mod trace;
 pub use arrivals::{Arrival, ArrivalProcess, Arrivals};
 pub use charts::ChartError;
 pub use profile::{Episode, ProviderProfile, RateLimit, ServiceTime, Trouble};
-pub use report::{LatencySummary, ProviderReport, Report, TimelineBin};
+pub use report::{HealthNote, LatencySummary, ProviderReport, Report, TimelineBin};
 pub use scenario::{Deployment, Scenario};
 pub use simulation::{Simulation, SimulationError};
 

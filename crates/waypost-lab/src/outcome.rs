@@ -45,7 +45,13 @@ impl Fault {
 }
 
 /// What the caller tells the router: waiting in the queue counts.
-pub(crate) fn result(ending: Ending, arrival: &Arrival, waited: Duration, service: Service) -> RequestResult {
+pub(crate) fn result(
+    ending: Ending,
+    arrival: &Arrival,
+    waited: Duration,
+    service: Service,
+    now: Duration,
+) -> RequestResult {
     match ending {
         Ending::Answered => {
             let tokens = TokenUsage::new(arrival.prompt, arrival.completion.max(Tokens(1)));
@@ -53,7 +59,14 @@ pub(crate) fn result(ending: Ending, arrival: &Arrival, waited: Duration, servic
                 .first_token_after(waited.saturating_add(service.first_token))
         }
         Ending::Failed(fault) => {
-            RequestResult::failure(waited.saturating_add(service.total), fault.name()).status(fault.status())
+            let failure = RequestResult::failure(waited.saturating_add(service.total), fault.name());
+            let failure = failure.status(fault.status());
+            // The limiter opens with the next minute, and says so.
+            if fault == Fault::RateLimited {
+                failure.retry_after(Duration::from_secs(60 - now.as_secs() % 60))
+            } else {
+                failure
+            }
         }
     }
 }

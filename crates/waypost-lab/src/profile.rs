@@ -20,6 +20,8 @@ pub struct ProviderProfile {
     pub rate_limit: Option<RateLimit>,
     /// Share of requests that fail with 500, 0 to 1.
     pub error_rate: f64,
+    /// How long it takes to fail or to refuse. In the scenarios 120 ms, the median of a connection and a short error.
+    pub time_to_fail: Duration,
     /// Times in which it behaves worse.
     pub episodes: Vec<Episode>,
 }
@@ -80,9 +82,6 @@ pub enum Trouble {
         slowdown: f64,
     },
 }
-
-/// How long a failing provider takes to say so: the median of a connection and a short error.
-pub(crate) const TIME_TO_FAIL: Duration = Duration::from_millis(120);
 
 /// The time one request takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 
 use crate::Arrival;
 use crate::outcome::{Ending, Fault};
-use crate::profile::{ProviderProfile, Service, TIME_TO_FAIL, Trouble};
+use crate::profile::{ProviderProfile, Service, Trouble};
 
 /// Identifies a running request.
 pub(crate) type RequestIndex = usize;
@@ -81,9 +81,14 @@ impl Provider {
             }
         }
         if rng.random::<f64>() < error_rate {
-            return (Ending::Failed(fault), Service { first_token: TIME_TO_FAIL, total: TIME_TO_FAIL });
+            return (Ending::Failed(fault), self.failing());
         }
         (Ending::Answered, self.profile.service.sample(arrival.completion, slowdown, rng))
+    }
+
+    /// The time that a failure takes.
+    pub(crate) const fn failing(&self) -> Service {
+        Service { first_token: self.profile.time_to_fail, total: self.profile.time_to_fail }
     }
 
     /// A request is done; names the one that is served next.
@@ -142,6 +147,7 @@ mod tests {
             queue: 1,
             rate_limit: None,
             error_rate: 0.0,
+            time_to_fail: Duration::ZERO,
             episodes: Vec::new(),
         }
     }

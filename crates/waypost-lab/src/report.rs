@@ -28,14 +28,18 @@ pub struct Report {
     pub seed: u64,
     /// Arrivals.
     pub requests: u64,
-    /// Arrivals that were sent to a provider.
+    /// Attempts: arrivals that were sent to a provider, and those that were sent to another after a failure.
     pub routed: u64,
+    /// Attempts after a failure.
+    pub retried: u64,
     /// Arrivals that the router could not route.
     pub refused: u64,
-    /// Routed requests that were answered.
+    /// Attempts that were answered.
     pub succeeded: u64,
-    /// Routed requests that failed.
+    /// Attempts that failed.
     pub failed: u64,
+    /// Arrivals that nobody answered: the errors that callers see.
+    pub unanswered: u64,
     /// Requests in flight after the last one ended: zero, or something leaked.
     pub in_flight_at_end: u64,
     /// From the first arrival's clock origin to the last arrival.
@@ -58,6 +62,18 @@ pub struct Report {
     pub providers: Vec<ProviderReport>,
     /// What happened when, in equal parts of the run.
     pub timeline: Vec<TimelineBin>,
+    /// What happened to the candidates' health, in the order of time.
+    pub health: Vec<HealthNote>,
+}
+
+/// One change of health.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct HealthNote {
+    /// When, in seconds.
+    pub at_s: f64,
+    /// What, such as `together/llama-3-70b: circuit closed`.
+    pub what: String,
 }
 
 /// Quantiles of a time, in seconds; zero when nothing was measured.
@@ -139,6 +155,7 @@ pub(crate) struct Recorder {
     providers: Vec<ProviderRecord>,
     bins: Vec<BinRecord>,
     refused: BTreeMap<&'static str, u64>,
+    retried: u64,
     failed: BTreeMap<&'static str, u64>,
     first_token: Times,
     total: Times,
@@ -208,6 +225,7 @@ impl Recorder {
             providers: (0..n).map(|_| ProviderRecord::default()).collect(),
             bins: vec![bin; BINS],
             refused: BTreeMap::new(),
+            retried: 0,
             failed: BTreeMap::new(),
             first_token: Times::default(),
             total: Times::default(),
@@ -218,6 +236,10 @@ impl Recorder {
     pub(crate) fn refused(&mut self, arrived: Duration, kind: &'static str) {
         *self.refused.entry(kind).or_default() += 1;
         self.bin(arrived).refused += 1;
+    }
+
+    pub(crate) const fn retried(&mut self) {
+        self.retried += 1;
     }
 
     pub(crate) fn routed(&mut self, arrived: Duration, provider: usize) {
@@ -276,23 +298,27 @@ impl Recorder {
         seed: u64,
         in_flight_at_end: u64,
         in_system: &[f64],
+        health: Vec<HealthNote>,
     ) -> Report {
         let routed: u64 = self.providers.iter().map(|provider| provider.requests).sum();
         let refused: u64 = self.refused.values().sum();
         let failed: u64 = self.failed.values().sum();
         let providers: Vec<_> =
             (0..self.names.len()).map(|i| self.provider(i, in_system[i], routed)).collect();
+        let (requests, succeeded) = (routed - self.retried + refused, routed - failed);
         let largest = providers.iter().map(|provider| provider.share).fold(0.0, f64::max);
         Report {
             scenario: scenario.name.into(),
             description: scenario.description.into(),
             strategy: scenario.strategy.to_string(),
             seed,
-            requests: routed + refused,
+            requests,
             routed,
+            retried: self.retried,
             refused,
-            succeeded: routed - failed,
+            succeeded,
             failed,
+            unanswered: requests - succeeded,
             in_flight_at_end,
             duration_s: self.length.as_secs_f64(),
             time_to_first_token: self.first_token.summary(),
@@ -301,6 +327,7 @@ impl Recorder {
             answers_of_unknown_price: self.providers.iter().map(|p| p.requests - p.failed - p.priced).sum(),
             imbalance: largest * providers.len() as f64,
             timeline: self.timeline(),
+            health,
             refused_by_kind: self.refused,
             failed_by_kind: self.failed,
             providers,

@@ -22,6 +22,8 @@ pub struct Scenario {
     pub arrivals: ArrivalProcess,
     /// How many requests, when nobody says.
     pub requests: u64,
+    /// How often a caller tries again, at another provider, when a request fails.
+    pub retries: u32,
 }
 
 /// A candidate and the profile that simulates it.
@@ -103,6 +105,7 @@ fn calm() -> Scenario {
         strategy: LoadBalancingStrategy::RoundRobin,
         arrivals: ArrivalProcess::default(),
         requests: 20_000,
+        retries: 0,
     }
 }
 
@@ -128,6 +131,7 @@ fn deployment(provider: &str, price: Option<(f64, f64)>, service: ServiceTime) -
         queue: 10_000,
         rate_limit: None,
         error_rate: 0.001,
+        time_to_fail: Duration::from_millis(120),
         episodes: Vec::new(),
     };
     Deployment { candidate, profile }

@@ -2,18 +2,20 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 use waypost::core::{ManualClock, ModelName, ProviderId, Timestamp, Tokens};
-use waypost::{BuildError, GatewayRequest, Router, RouterBuilder, RoutingContext, SelectedProvider};
+use waypost::{
+    BuildError, GatewayRequest, Router, RouterBuilder, RoutingContext, RoutingError, SelectedProvider,
+};
 
 use crate::outcome::{self, Ending, Fault};
-use crate::profile::{Service, TIME_TO_FAIL};
+use crate::profile::Service;
 use crate::provider::{Provider, Reception, RequestIndex};
-use crate::report::Recorder;
+use crate::report::{HealthNote, Recorder};
 use crate::scenario::MODEL;
 use crate::{Arrival, Report, Scenario};
 
@@ -37,6 +39,7 @@ pub struct Simulation {
     scenario: Scenario,
     seed: u64,
     model: ModelName,
+    told: Arc<Mutex<Vec<HealthNote>>>,
 }
 
 /// A request that was routed and has not ended.
@@ -50,6 +53,8 @@ struct Running {
     waited: Duration,
     ending: Ending,
     service: Service,
+    /// Providers that failed this request before.
+    failed: Vec<ProviderId>,
 }
 
 /// The state of one run.
@@ -96,6 +101,15 @@ impl Simulation {
         let candidates = scenario.deployments.iter().map(|deployment| deployment.candidate.clone());
         let builder = candidates.fold(Router::builder(), RouterBuilder::candidate);
         let builder = builder.strategy(scenario.strategy.clone()).seed(seed).shared_clock(shared);
+        let told = Arc::<Mutex<Vec<HealthNote>>>::default();
+        let notes = Arc::clone(&told);
+        let builder = builder.on_health_event(move |event| {
+            let note = HealthNote {
+                at_s: event.now.since(Timestamp::ORIGIN).as_secs_f64(),
+                what: event.to_string(),
+            };
+            notes.lock().unwrap_or_else(PoisonError::into_inner).push(note);
+        });
         let router = customize(builder).build()?;
         Ok(Self {
             router,
@@ -103,6 +117,7 @@ impl Simulation {
             scenario: scenario.clone(),
             seed,
             model: ModelName::new(MODEL).expect("the model's name is valid"),
+            told,
         })
     }
 
@@ -133,7 +148,8 @@ impl Simulation {
         }
         run.end_until(Duration::MAX);
         let in_system: Vec<f64> = run.providers.iter().map(Provider::mean_in_system).collect();
-        run.recorder.report(&self.scenario, self.seed, self.router.metrics().in_flight, &in_system)
+        let told = std::mem::take(&mut *self.told.lock().unwrap_or_else(PoisonError::into_inner));
+        run.recorder.report(&self.scenario, self.seed, self.router.metrics().in_flight, &in_system, told)
     }
 
     fn set_clock(&self, now: Duration) {
@@ -176,38 +192,59 @@ impl<'a> Run<'a> {
 
     fn arrive(&mut self, arrival: &Arrival) {
         self.simulation.set_clock(arrival.at);
-        let request = GatewayRequest::for_model(self.simulation.model.clone())
-            .prompt_tokens(arrival.prompt)
-            .max_tokens(arrival.completion.max(Tokens(1)))
-            .streaming(true);
-        match self.simulation.router.route(&request, &RoutingContext::default()) {
-            Ok(selected) => self.send(selected, arrival),
+        match self.route(arrival, &[]) {
+            Ok(selected) => self.send(selected, arrival, arrival.at, Vec::new()),
             Err(error) => self.recorder.refused(arrival.at, error.kind()),
         }
     }
 
+    fn route(&self, arrival: &Arrival, failed: &[ProviderId]) -> Result<SelectedProvider, RoutingError> {
+        let request = GatewayRequest::for_model(self.simulation.model.clone())
+            .prompt_tokens(arrival.prompt)
+            .max_tokens(arrival.completion.max(Tokens(1)))
+            .streaming(true);
+        let request = failed.iter().cloned().fold(request, GatewayRequest::exclude_provider);
+        self.simulation.router.route(&request, &RoutingContext::default())
+    }
+
+    /// The caller tries again at another provider, if it does and there is one.
+    fn try_again(&mut self, arrival: &Arrival, failed: Vec<ProviderId>, now: Duration) {
+        if failed.len() <= self.simulation.scenario.retries as usize
+            && let Ok(selected) = self.route(arrival, &failed)
+        {
+            self.recorder.retried();
+            self.send(selected, arrival, now, failed);
+        }
+    }
+
     /// Hands a routed request to its provider.
-    fn send(&mut self, selected: SelectedProvider, arrival: &Arrival) {
+    fn send(
+        &mut self,
+        selected: SelectedProvider,
+        arrival: &Arrival,
+        now: Duration,
+        failed: Vec<ProviderId>,
+    ) {
         let Some(&provider) = self.places.get(selected.candidate().provider()) else {
             // The caller added a candidate that no profile simulates.
             selected.detach();
             return self.recorder.refused(arrival.at, "no_profile");
         };
-        self.recorder.routed(arrival.at, provider);
-        let at_once = Service { first_token: TIME_TO_FAIL, total: TIME_TO_FAIL };
+        self.recorder.routed(now, provider);
         let request = self.keep(Running {
             selected,
             arrival: *arrival,
             provider,
-            since: arrival.at,
+            since: now,
             waited: Duration::ZERO,
             ending: Ending::Answered,
-            service: at_once,
+            service: self.providers[provider].failing(),
+            failed,
         });
-        match self.providers[provider].receive(request, arrival.at) {
-            Reception::Serve => self.begin(request, arrival.at),
+        match self.providers[provider].receive(request, now) {
+            Reception::Serve => self.begin(request, now),
             Reception::Queue => {}
-            Reception::Refuse(fault) => self.refuse(request, fault, arrival.at),
+            Reception::Refuse(fault) => self.refuse(request, fault, now),
         }
     }
 
@@ -224,7 +261,8 @@ impl<'a> Run<'a> {
     fn refuse(&mut self, request: RequestIndex, fault: Fault, now: Duration) {
         let running = self.running[request].as_mut().expect("a request that is refused is running");
         running.ending = Ending::Failed(fault);
-        self.schedule(now.saturating_add(TIME_TO_FAIL), request);
+        let at = now.saturating_add(running.service.total);
+        self.schedule(at, request);
     }
 
     fn schedule(&mut self, at: Duration, request: RequestIndex) {
@@ -235,13 +273,19 @@ impl<'a> Run<'a> {
     fn end(&mut self, request: RequestIndex, now: Duration) {
         let running = self.running[request].take().expect("a request ends once");
         self.free.push(request);
-        let result = outcome::result(running.ending, &running.arrival, running.waited, running.service);
-        let cost = running.selected.candidate().cost(result.tokens);
-        self.recorder.ended(running.arrival.at, running.provider, running.ending, &result, cost);
+        let Running { arrival, ending, .. } = running;
+        let result = outcome::result(ending, &arrival, running.waited, running.service, now);
+        let candidate = running.selected.candidate();
+        let (cost, at) = (candidate.cost(result.tokens), candidate.provider().clone());
+        self.recorder.ended(running.since, running.provider, ending, &result, cost);
         running.selected.finish(&result);
         let held_a_place = !matches!(running.ending, Ending::Failed(Fault::RateLimited | Fault::Overloaded));
         if held_a_place && let Some(next) = self.providers[running.provider].finish(now) {
             self.begin(next, now);
+        }
+        if ending != Ending::Answered {
+            let failed = running.failed.into_iter().chain([at]).collect();
+            self.try_again(&arrival, failed, now);
         }
     }
 

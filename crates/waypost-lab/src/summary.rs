@@ -10,7 +10,26 @@ use crate::{LatencySummary, ProviderReport, Report};
 /// A table per provider and one paragraph of what happened.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}\n\n{}", table(self), paragraph(self))
+        writeln!(f, "{}\n\n{}", table(self), paragraph(self))?;
+        health(self, f)
+    }
+}
+
+/// Changes of health that are listed; a report has all.
+const LISTED: usize = 24;
+
+/// What happened to the candidates' health, with the times.
+fn health(report: &Report, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    if report.health.is_empty() {
+        return Ok(());
+    }
+    writeln!(f, "\nHealth:")?;
+    for note in report.health.iter().take(LISTED) {
+        writeln!(f, "  {:>13}  {}", minutes(note.at_s), note.what)?;
+    }
+    match report.health.len().saturating_sub(LISTED) {
+        0 => Ok(()),
+        more => writeln!(f, "  … and {} more", grouped(more as u64)),
     }
 }
 
@@ -59,13 +78,14 @@ fn row(provider: &ProviderReport) -> [String; 7] {
 /// What happened, in words.
 pub(crate) fn paragraph(report: &Report) -> String {
     let arrivals = format!(
-        "{}: {}. {} requests in {} of virtual time by {}: {} routed, {} refused, {} in flight at the end.",
+        "{}: {}. {} requests in {} of virtual time by {}: {} routed{}, {} refused, {} in flight at the end.",
         report.scenario,
         report.description,
         grouped(report.requests),
         minutes(report.duration_s),
         report.strategy,
         grouped(report.routed),
+        retried(report),
         grouped(report.refused),
         report.in_flight_at_end,
     );
@@ -82,6 +102,19 @@ pub(crate) fn paragraph(report: &Report) -> String {
         .filter(|part| !part.is_empty())
         .collect::<Vec<_>>()
         .join(" ")
+}
+
+fn retried(report: &Report) -> String {
+    match report.retried {
+        0 => String::new(),
+        retried => {
+            format!(
+                " ({} of them again after a failure, {} in vain)",
+                grouped(retried),
+                grouped(report.unanswered)
+            )
+        }
+    }
 }
 
 fn spent(report: &Report) -> String {
