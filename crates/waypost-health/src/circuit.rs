@@ -365,6 +365,16 @@ impl CircuitBreaker {
         Permit { generation: self.load().generation(), held: false }
     }
 
+    #[cfg(all(test, loom))]
+    pub(crate) fn places_taken(&self) -> u32 {
+        self.load().permits()
+    }
+
+    #[cfg(all(test, loom))]
+    pub(crate) fn current_generation(&self) -> u32 {
+        self.load().generation()
+    }
+
     fn load(&self) -> Word {
         Word(self.word.load(Ordering::Relaxed))
     }

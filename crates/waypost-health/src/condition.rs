@@ -3,7 +3,6 @@
 use core::fmt;
 use core::time::Duration;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use waypost_core::{
     CandidateId, CredentialName, FaultScope, LiveSlot, ProviderCandidate, ProviderId, ProviderType, Region,
@@ -14,7 +13,7 @@ use crate::checks::CheckState;
 use crate::circuit::Gate;
 use crate::cool_down::CoolDown;
 use crate::suspects::Marks;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicBool, AtomicU64, Ordering};
 use crate::window::{Counted, Counts, OutcomeWindow, PARTS};
 use crate::{CircuitBreaker, HealthConfig, HealthScore};
 

@@ -96,6 +96,8 @@ mod cool_down;
 mod ejection;
 mod event;
 mod evidence;
+#[cfg(all(test, loom))]
+mod models;
 mod pool_health;
 mod report;
 mod router;

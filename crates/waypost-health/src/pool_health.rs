@@ -4,7 +4,6 @@ use core::fmt;
 use core::time::Duration;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use waypost_core::{
     CandidateIndex, CandidateMask, CandidateSet, Directives, FaultScope, LeftOut, LeftOutList, LeftOutReason,
@@ -18,7 +17,7 @@ use crate::ejection::{EjectionCap, Place};
 use crate::event::{HealthChange, HealthEvent, Subject};
 use crate::evidence::Evidence;
 use crate::suspects::Suspects;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicBool, AtomicU64, Ordering};
 use crate::{CallOutcome, CircuitBreaker, CircuitState, Exclusion, HealthConfig, HealthReport, Transition};
 
 mod census;
@@ -134,6 +133,15 @@ impl Seat {
             if let (Some(breaker), Some(permit)) = (condition.and_then(|c| c.breaker.as_ref()), permit) {
                 breaker.release(permit);
             }
+        }
+    }
+
+    /// Why it would be left out.
+    #[cfg(all(test, loom))]
+    pub(crate) fn exclusion(&self, now: Timestamp) -> Option<LeftOutReason> {
+        match self.standing(now) {
+            Standing::Sick(reason, _) | Standing::Out(reason, _) => Some(reason),
+            Standing::Well | Standing::Trying => None,
         }
     }
 

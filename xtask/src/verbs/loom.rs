@@ -10,7 +10,8 @@ pub(super) fn run(arguments: &[String]) -> Result<()> {
     // A target folder of its own: the flag would rebuild everything else each time.
     let core = ["--package", "waypost-core", "--test", "loom"];
     let balancers = ["--package", "waypost-balancers", "--lib", "models"];
-    for models in [core, balancers] {
+    let health = ["--package", "waypost-health", "--lib", "models"];
+    for models in [core, balancers, health] {
         let mut test = cargo(&["test", "--release", "--target-dir", "target/loom"]);
         let test = test.args(models).env("RUSTFLAGS", "--cfg loom").env("LOOM_MAX_PREEMPTIONS", &preemptions);
         command::run(test)?;
