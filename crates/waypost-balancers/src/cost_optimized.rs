@@ -8,7 +8,7 @@ use waypost_core::{
     SelectContext,
 };
 
-use crate::load::{Capacities, LoadUnit, Meter, UNIT_WEIGHT};
+use crate::load::{Capacities, LoadUnit, Meter, UNIT_WEIGHT, failing};
 
 /// Failures of late from which on a candidate counts as full, however cheap it is: at most one in some two seconds
 /// then.
@@ -105,8 +105,8 @@ impl CostOptimizedBalancer {
     /// full.
     fn has_room(&self, set: &CandidateSet<'_>, index: CandidateIndex, meter: Meter) -> bool {
         let live = set.pool().live(index);
-        let in_flight = live.in_flight().requests;
-        let failing = meter.load(live) - 1 - in_flight;
+        // Each read once: what is in flight may change between two readings.
+        let (in_flight, failing) = (live.in_flight().requests, failing(live, meter.now()));
         in_flight + failing < self.bounds[index.get()] && failing < FAILING
     }
 }

@@ -92,7 +92,7 @@ impl Meter {
 
 /// Failures of late, as requests: a single one counts for a half-life.
 #[inline]
-fn failing(live: &LiveSlot, now: Timestamp) -> u64 {
+pub(crate) fn failing(live: &LiveSlot, now: Timestamp) -> u64 {
     match live.recent_failures(now) {
         0.0 => 0,
         failures => failures.round() as u64,
