@@ -7,15 +7,21 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "peers")]
+pub mod breakers;
 pub mod fleet;
 pub mod floor;
 pub mod naive;
+mod naive_health;
 mod naive_picks;
 #[cfg(feature = "peers")]
 pub mod peers;
 mod picks;
 mod rows;
+mod screening;
 
+pub use naive_health::NaiveHealth;
 pub use naive_picks::NaivePicks;
 pub use picks::Picks;
 pub use rows::Rows;
+pub use screening::{Screening, Wing};

@@ -56,7 +56,7 @@ where
 
 /// Ready at once, and so is its answer.
 #[derive(Debug, Clone)]
-struct Instantly;
+pub(crate) struct Instantly;
 
 impl Service<()> for Instantly {
     type Response = ();

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::command::{self, cargo};
 
 /// The groups, each a bench target.
-const GROUPS: [&str; 2] = ["route", "balancers"];
+const GROUPS: [&str; 3] = ["route", "balancers", "health"];
 
 /// One measured case.
 #[derive(Debug, Deserialize, Serialize)]
