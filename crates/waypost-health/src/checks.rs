@@ -50,7 +50,9 @@ pub struct DueCheck {
 
 impl DueCheck {
     pub(crate) fn new(candidate: Arc<ProviderCandidate>, config: &CheckConfig) -> Self {
-        Self { candidate, timeout: config.timeout.min(interval(config)) }
+        // Over before the next is due, so that a candidate is never asked twice at a time.
+        let shortest = interval(config).mul_f64(1.0 - config.jitter.get());
+        Self { candidate, timeout: config.timeout.min(shortest) }
     }
 
     /// The candidate's id, to report by.

@@ -122,14 +122,19 @@ pub struct Transition {
 ///
 /// # Complexity
 ///
-/// Admission is one load while closed. A result is one compare-and-swap and twenty loads.
+/// Admission is one load while closed. A result is one compare-and-swap; while the window holds a failure or a slow
+/// answer, and twenty loads.
+// In this order: what admission and most successes read shares a cache line, which they do not write.
 #[derive(Debug)]
+#[repr(C)]
 pub struct CircuitBreaker {
-    config: BreakerConfig,
     /// A [`Word`].
     word: AtomicU64,
     /// Results since the last change that matter: a [`Tally`].
     tally: AtomicU64,
+    /// Until when the window holds a failure or a slow answer, in nanoseconds.
+    spotless_from: AtomicU64,
+    config: BreakerConfig,
     window: OutcomeWindow,
 }
 
@@ -242,7 +247,8 @@ impl CircuitBreaker {
     /// A closed breaker.
     pub fn new(config: BreakerConfig) -> Self {
         let zero = || AtomicU64::new(0);
-        Self { config, word: zero(), tally: zero(), window: OutcomeWindow::new(config.window) }
+        let window = OutcomeWindow::new(config.window);
+        Self { word: zero(), tally: zero(), spotless_from: zero(), config, window }
     }
 
     /// Where it is. An open breaker whose time is over is open until somebody tries.
@@ -320,13 +326,13 @@ impl CircuitBreaker {
         }
     }
 
-    /// Closes it, whatever was.
-    pub fn reset(&self, now: Timestamp) {
+    /// Closes it, whatever was. Says so when it was not closed.
+    pub fn reset(&self, now: Timestamp) -> Option<Transition> {
         let mut word = self.load();
         loop {
             let closed = Word::new(CLOSED, 0, word.generation() + 1, 0, Stamp::of(now).to_bits());
             match self.swap(word, closed) {
-                Ok(()) => return,
+                Ok(()) => return (word.state() != CLOSED).then(|| transition(closed, now)),
                 Err(seen) => word = seen,
             }
         }
@@ -360,9 +366,11 @@ impl CircuitBreaker {
             .unwrap_or_else(|| (Permit { generation: self.load().generation(), held: false }, None))
     }
 
-    /// A permit for somebody who did not ask: a result that came without one counts for the present state.
-    pub(crate) fn unasked(&self) -> Permit {
-        Permit { generation: self.load().generation(), held: false }
+    /// A permit for somebody who did not ask: a result that came without one counts for the present state, but not for an
+    /// open one, because it may be of before.
+    pub(crate) fn unasked(&self) -> Option<Permit> {
+        let word = self.load();
+        (word.state() != OPEN).then(|| Permit { generation: word.generation(), held: false })
     }
 
     #[cfg(all(test, loom))]
@@ -435,6 +443,11 @@ impl CircuitBreaker {
         };
         let in_a_row = self.count_in_a_row(word.generation(), counted == Counted::Failure);
         self.window.record(word.generation(), counted, now);
+        if counted != Counted::Success {
+            self.spotless_from.fetch_max((now + self.config.window).as_nanos(), Ordering::Relaxed);
+        } else if self.spotless_from.load(Ordering::Relaxed) < now.as_nanos() {
+            return None;
+        }
         let counts = self.window.counts(word.generation(), now);
         let threshold = self.config.consecutive_failures;
         let trip = if threshold > 0 && in_a_row >= threshold {
@@ -447,6 +460,7 @@ impl CircuitBreaker {
 
     fn count_in_ratio(&self, word: Word, now: Timestamp, draw: impl FnOnce() -> f64) -> Option<Transition> {
         self.window.record(word.generation(), Counted::Failure, now);
+        self.spotless_from.fetch_max((now + self.config.window).as_nanos(), Ordering::Relaxed);
         let trip = self.ratio_reached(self.window.counts(word.generation(), now));
         self.open(word, trip?, now, draw)
     }
@@ -501,7 +515,8 @@ impl CircuitBreaker {
         now: Timestamp,
         draw: impl FnOnce() -> f64,
     ) -> Option<Transition> {
-        let good = outcome == CallOutcome::Success;
+        let slow_is_bad = self.config.slow_ratio.is_some();
+        let good = outcome == CallOutcome::Success || (outcome == CallOutcome::SlowSuccess && !slow_is_bad);
         let tally = self.update_tally(word.generation(), |tally| tally.one_more(good));
         let (failed, decided) = (tally.failed(), tally.failed() + tally.good());
         if failed >= self.failures_that_open() {

@@ -15,7 +15,7 @@ use crate::cool_down::CoolDown;
 use crate::suspects::Marks;
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 use crate::window::{Counted, Counts, OutcomeWindow, PARTS};
-use crate::{CircuitBreaker, HealthConfig, HealthScore};
+use crate::{CircuitBreaker, HealthConfig, HealthScore, Transition};
 
 /// What several candidates share: faults that reach that far are kept once for all of them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -66,12 +66,14 @@ impl Scope {
 }
 
 /// A breaker and deadlines: of a candidate, or of a scope.
+// In this order: what tells whether somebody is well is on one cache line.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Condition {
-    pub(crate) breaker: Option<CircuitBreaker>,
     pub(crate) cool_down: CoolDown,
     /// Until when the credential is not tried.
     pub(crate) refused: CoolDown,
+    pub(crate) breaker: Option<CircuitBreaker>,
     pub(crate) marks: Marks,
 }
 
@@ -90,11 +92,11 @@ impl Condition {
         self.breaker.as_ref().map_or(Gate::Closed, |breaker| breaker.gate(now))
     }
 
-    /// An administrator's word: all is well.
-    pub(crate) fn reset(&self, now: Timestamp) {
-        self.breaker.iter().for_each(|breaker| breaker.reset(now));
+    /// An administrator's word: all is well. Says so when the breaker was not closed.
+    pub(crate) fn reset(&self, now: Timestamp) -> Option<Transition> {
         self.cool_down.end();
         self.refused.end();
+        self.breaker.as_ref()?.reset(now)
     }
 
     pub(crate) fn is_well(&self, now: Timestamp) -> bool {
@@ -221,10 +223,11 @@ impl CandidateHealth {
     }
 
     /// It is back, or will be: what it did before says nothing any more.
-    pub(crate) fn begin_anew(&self, now: Timestamp) {
+    pub(crate) fn begin_anew(&self, config: &HealthConfig, now: Timestamp) {
         self.era.fetch_add(1, Ordering::Relaxed);
         self.end_the_row();
         self.score.forget(now);
+        self.publish(config, now);
     }
 
     pub(crate) fn note_status(&self, status: Option<u16>) {

@@ -4,7 +4,8 @@ use core::time::Duration;
 
 use waypost_core::{Age, Ratio};
 
-/// The settings of a [`HealthAwareRouter`](crate::HealthAwareRouter). Durations of more than an hour count as an hour.
+/// The settings of a [`HealthAwareRouter`](crate::HealthAwareRouter). No breaker stays open, no lease and no ejection lasts
+/// longer than an hour, whatever they say.
 ///
 /// ```
 /// use core::time::Duration;
@@ -23,7 +24,7 @@ use waypost_core::{Age, Ratio};
     serde(default, deny_unknown_fields)
 )]
 pub struct HealthConfig {
-    /// Whether health is looked at, at all. Default: yes.
+    /// Whether results teach anything. An administrator's word and active checks count either way. Default: yes.
     pub enabled: bool,
     /// The score below which a candidate is ejected, if most of its pool are above it. Default: 0.7.
     pub min_health_threshold: Ratio,
@@ -57,7 +58,8 @@ pub struct HealthConfig {
     pub cool_down: CoolDownConfig,
     /// Outlier ejection; `None` for none.
     pub ejection: Option<EjectionConfig>,
-    /// The share of a pool's candidates that must be healthy; with fewer, what was seen of health is ignored, because
+    /// The share that must be healthy of a pool's candidates that could be, that is without those that are drained,
+    /// disabled, refused, cooling down or failing their checks; with fewer, what was seen of health is ignored, because
     /// everything at the few would bring them down too. Zero never panics. Default: 0.5.
     pub panic_threshold: Ratio,
     /// How candidates that are new or back are let in; `None` for at once.
@@ -126,7 +128,8 @@ pub struct BreakerConfig {
     /// Requests that may try a half-open breaker, 1 to 255; zero counts as 1. With their results it closes, or opens as
     /// soon as the failure ratio cannot but be reached. Default: 1.
     pub half_open_max_requests: u8,
-    /// How long such a request may take before it counts as lost, and another may try. Default: 60 s.
+    /// How long such a request may take before it counts as lost, and another may try. Must be longer than the longest
+    /// answer: the result of a request that counts as lost says nothing. Default: 300 s.
     pub half_open_lease: Duration,
     /// Whether rate-limited requests count in the ratio. They never count as failures in a row. Default: no: a provider
     /// that limits rates is well, and needs to rest, not to be avoided.
@@ -204,7 +207,7 @@ pub struct CheckConfig {
     pub interval: Duration,
     /// By how much the time between may be more or less. Default: 0.2.
     pub jitter: Ratio,
-    /// How long a check may take; never more than the interval. Default: 5 s.
+    /// How long a check may take; never longer than until the next. Default: 5 s.
     pub timeout: Duration,
     /// Checks passed in a row that bring a candidate back; zero counts as 1. Default: 2.
     pub rise: u16,
@@ -213,7 +216,7 @@ pub struct CheckConfig {
 }
 
 impl HealthConfig {
-    /// Looks at nothing and leaves nobody out.
+    /// Learns nothing from results, so that only administrators and active checks leave anybody out.
     pub fn off() -> Self {
         Self { enabled: false, slow_start: None, ..Self::default() }
     }
@@ -277,7 +280,7 @@ impl Default for BreakerConfig {
             jitter: Ratio::of(2, 10),
             settled_after: Duration::from_secs(60),
             half_open_max_requests: 1,
-            half_open_lease: Duration::from_secs(60),
+            half_open_lease: Duration::from_secs(300),
             rate_limited_counts: false,
         }
     }

@@ -16,7 +16,7 @@ use crate::condition::{CandidateHealth, Condition, Scope, Shared};
 use crate::ejection::{EjectionCap, Place};
 use crate::event::{HealthChange, HealthEvent, Subject};
 use crate::evidence::Evidence;
-use crate::suspects::Suspects;
+use crate::suspects::{Kind, Suspects};
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 use crate::{CallOutcome, CircuitBreaker, CircuitState, Exclusion, HealthConfig, HealthReport, Transition};
 
@@ -94,19 +94,28 @@ impl Seat {
     }
 
     fn standing(&self, now: Timestamp) -> Standing {
+        self.standing_by(now, self.conditions())
+    }
+
+    /// How it stands by itself, whatever those do that it shares something with.
+    fn standing_alone(&self, now: Timestamp) -> Standing {
+        self.standing_by(now, [Some(&self.health.own)])
+    }
+
+    #[inline]
+    fn standing_by<const N: usize>(&self, now: Timestamp, conditions: [Option<&Condition>; N]) -> Standing {
         use LeftOutReason::{
             ChecksFailed, CircuitHalfOpen, CircuitOpen, CoolingDown, CredentialRefused, Disabled, Ejected,
         };
-        let health = &*self.health;
-        let conditions = || self.conditions().into_iter().flatten();
-        if health.is_disabled() {
+        let conditions = || conditions.into_iter().flatten();
+        if self.health.is_disabled() {
             return Standing::Out(Disabled, Timestamp::MAX);
         }
         if let Some(until) = conditions().filter_map(|condition| condition.refused.until(now)).max() {
             return Standing::Out(CredentialRefused, until);
         }
-        if health.checks.is_down() {
-            return Standing::Out(ChecksFailed, health.checks.due());
+        if self.health.checks.is_down() {
+            return Standing::Out(ChecksFailed, Timestamp::MAX);
         }
         if let Some(until) = conditions().filter_map(|condition| condition.cool_down.until(now)).max() {
             return Standing::Out(CoolingDown, until);
@@ -238,14 +247,15 @@ impl PoolHealth {
     }
 
     /// Takes a result that came without an [`Admission`](crate::Admission): it counts as if it were of a request that was
-    /// admitted just now.
+    /// admitted just now, but by a breaker that is open, which cannot tell whether it is of before.
     ///
     /// # Panics
     ///
     /// When the index came from a longer pool.
     pub fn update_health(&self, index: CandidateIndex, result: &RequestResult, now: Timestamp) {
         if self.is_on() {
-            let unasked = |condition: &Condition| condition.breaker.as_ref().map(CircuitBreaker::unasked);
+            let unasked =
+                |condition: &Condition| condition.breaker.as_ref().and_then(CircuitBreaker::unasked);
             let seat = &self.seats[index.get()];
             let permits = seat.conditions().map(|condition| condition.and_then(unasked));
             self.learn(index, Ticket { permits, era: seat.health.era() }, result, now);
@@ -260,17 +270,17 @@ impl PoolHealth {
     pub(crate) fn watch(&self, now: Timestamp) {
         let mut members: HashMap<&Scope, (&Arc<Shared>, Vec<usize>)> = HashMap::new();
         for (place, seat) in self.seats.iter().enumerate() {
-            seat.health.own.marks.watch(&self.suspects, &Arc::from([place]));
+            seat.health.own.marks.watch(&self.suspects, &Arc::from([place]), Kind::Own);
             for shared in seat.shared.iter().flatten() {
                 members.entry(&shared.scope).or_insert_with(|| (shared, Vec::new())).1.push(place);
             }
         }
         for (shared, members) in members.into_values() {
-            shared.condition.marks.watch(&self.suspects, &members.into());
+            shared.condition.marks.watch(&self.suspects, &members.into(), Kind::Shared);
         }
         // What happened before somebody watched is looked at now.
         for (place, seat) in self.seats.iter().enumerate() {
-            self.suspects.add(place);
+            self.suspects.add(place, Kind::Shared);
             self.suspects.remove_if(place, || seat.is_well(now));
         }
     }
@@ -279,14 +289,14 @@ impl PoolHealth {
     #[inline]
     pub(crate) fn admit(&self, index: CandidateIndex, now: Timestamp, panic: bool) -> Option<Ticket> {
         let seat = &self.seats[index.get()];
-        if !self.is_on() {
-            return Some(Ticket::default());
-        }
         if panic != self.state.panicking.load(Ordering::Relaxed) {
             self.turn_panic(panic, now);
         }
         if self.suspects.has(index) {
             return self.admit_suspect(seat, index, now, panic);
+        }
+        if !self.is_on() {
+            return Some(Ticket::default());
         }
         let mut ticket = Ticket { era: seat.health.era(), ..Ticket::default() };
         self.take_permits(seat, now, false, &mut ticket).then_some(ticket)
@@ -434,8 +444,7 @@ impl PoolHealth {
         match transition.to {
             CircuitState::Open => condition.into_iter().for_each(|condition| condition.marks.set()),
             CircuitState::Closed if place == 0 => {
-                health.begin_anew(now);
-                health.publish(&self.settings.config, now);
+                health.begin_anew(&self.settings.config, now);
                 health.live.serves_from(now);
             }
             _ => {}

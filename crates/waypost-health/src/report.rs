@@ -19,7 +19,7 @@ pub struct Exclusion {
     pub reason: LeftOutReason,
     /// How long yet; `None` when it cannot be told.
     pub remaining: Option<Duration>,
-    /// How often the breaker opened in a row, or the candidate was ejected of late; zero for other reasons.
+    /// How often its own breaker opened in a row, or the candidate was ejected of late; zero for other reasons.
     pub times: u64,
     /// The HTTP status of the last failure.
     pub last_status: Option<u16>,
@@ -86,7 +86,7 @@ pub struct HealthReport {
     pub succeeded: u32,
     /// Failures in the window.
     pub failed: u32,
-    /// Where the breaker is.
+    /// Where its own breaker is.
     pub circuit: CircuitState,
     /// How long ago the last result was; `None` when there was none.
     pub idle: Option<Duration>,

@@ -12,7 +12,7 @@ use crate::ejection::Place;
 use crate::event::{HealthChange, HealthEvent, Subject};
 use crate::pool_health::{PoolHealth, PoolState, Seat, Settings};
 use crate::suspects::Suspects;
-use crate::{HealthConfig, HealthReport};
+use crate::{HealthConfig, HealthReport, Transition};
 
 /// Keeps sick candidates out and lets recovered ones back in: makes a [`PoolHealth`] for each pool, and keeps what is
 /// known of each candidate over all pools and their versions.
@@ -137,22 +137,28 @@ impl HealthAwareRouter {
     }
 
     /// An administrator knows that a candidate is well: its breaker closes, its cool-downs, refusals and ejections are
-    /// over, those that it shares included. Returns whether the candidate is known.
+    /// over, those that it shares included, and it gets its whole share at once. Returns whether the candidate is known.
     pub fn reset(&self, candidate: &CandidateId, now: Timestamp) -> bool {
         let known = self.known();
         let Some(health) = known.find(candidate) else { return false };
-        known.scopes(candidate).for_each(|shared| shared.condition.reset(now));
-        health.own.reset(now);
-        health.begin_anew(now);
+        let subject = Subject::Candidate(health.id());
+        for shared in known.scopes(candidate) {
+            self.tell_circuit(now, Subject::Shared(&shared.scope), shared.condition.reset(now));
+        }
+        self.tell_circuit(now, subject, health.own.reset(now));
         for (state, places) in known.pools.values().map(KnownPool::alive) {
             let own = places.iter().filter(|(of, _)| Arc::ptr_eq(of, &health));
-            own.for_each(|(_, place)| _ = place.restore(&state.cap, now));
+            let restored = own.filter(|(_, place)| place.restore(&state.cap, now));
+            restored.for_each(|_| self.settings.tell(now, subject, HealthChange::Restored));
         }
+        health.begin_anew(&self.settings.config, now);
+        // Well is well: no slow start.
+        health.live.serves_from(Timestamp::ORIGIN);
         true
     }
 
-    /// What is known of a candidate, but for ejections, which are a pool's: see [`PoolHealth::report`]. `None` when it is
-    /// not known.
+    /// What is known of a candidate, without why it is left out, which is a pool's to tell: see [`PoolHealth::report`].
+    /// `None` when it is not known.
     pub fn health_report(&self, candidate: &CandidateId, now: Timestamp) -> Option<HealthReport> {
         let health = self.find(candidate)?;
         Some(HealthReport::new(&health, None, &self.settings.config, now))
@@ -191,12 +197,15 @@ impl HealthAwareRouter {
             let subject = Subject::Candidate(health.id());
             let change = if down { HealthChange::ChecksFailed } else { HealthChange::ChecksPassed };
             self.settings.tell(now, subject, change);
-            let tried =
-                health.own.breaker.as_ref().filter(|_| !down).and_then(|breaker| breaker.let_try(now));
-            if let Some(transition) = tried {
-                self.settings.tell(now, subject, HealthChange::Circuit(transition));
-            }
+            let breaker = health.own.breaker.as_ref().filter(|_| !down);
+            self.tell_circuit(now, subject, breaker.and_then(|breaker| breaker.let_try(now)));
         })
+    }
+
+    fn tell_circuit(&self, now: Timestamp, subject: Subject<'_>, transition: Option<Transition>) {
+        if let Some(transition) = transition {
+            self.settings.tell(now, subject, HealthChange::Circuit(transition));
+        }
     }
 
     fn find(&self, candidate: &CandidateId) -> Option<Arc<CandidateHealth>> {

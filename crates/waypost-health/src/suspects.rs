@@ -7,48 +7,67 @@ use waypost_core::CandidateIndex;
 
 use crate::sync::{AtomicU64, Ordering};
 
-/// One bit per candidate of a pool that may not be well: whoever has none is, and needs no further look. A bit that is
-/// set says only that one must look.
+/// Two bits per candidate of a pool that may not be well: one for itself, one for those that it shares something with.
+/// Whoever has none is well, and needs no further look. A bit that is set says only that one must look.
 #[derive(Debug)]
 pub(crate) struct Suspects {
-    words: Box<[AtomicU64]>,
+    own: Box<[AtomicU64]>,
+    shared: Box<[AtomicU64]>,
+}
+
+/// Where one must look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// At the candidate.
+    Own,
+    /// Also at those that it shares something with.
+    Shared,
 }
 
 impl Suspects {
     pub(crate) fn new(len: usize) -> Self {
-        Self { words: (0..len.div_ceil(64)).map(|_| AtomicU64::new(0)).collect() }
+        let words = || (0..len.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
+        Self { own: words(), shared: words() }
     }
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.words.iter().all(|word| word.load(Ordering::Relaxed) == 0)
+        self.words().all(|(own, shared)| own | shared == 0)
     }
 
     #[inline]
     pub(crate) fn has(&self, index: CandidateIndex) -> bool {
-        let word = self.words.get(index.get() / 64);
-        word.is_some_and(|word| word.load(Ordering::Relaxed) & bit(index.get()) != 0)
+        let has = |words: &[AtomicU64]| {
+            let word = words.get(index.get() / 64);
+            word.is_some_and(|word| word.load(Ordering::Relaxed) & bit(index.get()) != 0)
+        };
+        has(&self.own) || has(&self.shared)
     }
 
-    /// The words, candidate 0 in the lowest bit of the first.
-    pub(crate) fn words(&self) -> impl Iterator<Item = u64> + '_ {
-        self.words.iter().map(|word| word.load(Ordering::Relaxed))
+    /// The words of both kinds, candidate 0 in the lowest bit of the first.
+    #[inline]
+    pub(crate) fn words(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let words = self.own.iter().zip(&self.shared);
+        words.map(|(own, shared)| (own.load(Ordering::Relaxed), shared.load(Ordering::Relaxed)))
     }
 
     /// Somebody is not well. Release: who takes the bit away after this sees why it was set.
-    pub(crate) fn add(&self, index: usize) {
-        self.words[index / 64].fetch_or(bit(index), Ordering::Release);
+    pub(crate) fn add(&self, index: usize, kind: Kind) {
+        let words = if kind == Kind::Own { &self.own } else { &self.shared };
+        words[index / 64].fetch_or(bit(index), Ordering::Release);
     }
 
-    /// Takes a bit away because `is_well` says so, and looks again: somebody may have set it in between.
+    /// Takes the bits away because `is_well` says so, and looks again: somebody may have set them in between.
     pub(crate) fn remove_if(&self, index: usize, is_well: impl Fn() -> bool) {
         if !is_well() {
             return;
         }
         // Acquire: if this takes away a bit that was set for a reason, the reason is seen by the second look.
-        self.words[index / 64].fetch_and(!bit(index), Ordering::AcqRel);
+        self.own[index / 64].fetch_and(!bit(index), Ordering::AcqRel);
+        self.shared[index / 64].fetch_and(!bit(index), Ordering::AcqRel);
         if !is_well() {
-            self.add(index);
+            // Whatever the reason is, both places are looked at.
+            self.add(index, Kind::Shared);
         }
     }
 }
@@ -68,14 +87,15 @@ pub(crate) struct Marks {
 struct Row {
     suspects: Weak<Suspects>,
     members: Arc<[usize]>,
+    kind: Kind,
 }
 
 impl Marks {
     /// Says which bits of one more pool to set. Forgets pools that are gone.
-    pub(crate) fn watch(&self, suspects: &Arc<Suspects>, members: &Arc<[usize]>) {
+    pub(crate) fn watch(&self, suspects: &Arc<Suspects>, members: &Arc<[usize]>, kind: Kind) {
         self.rows.rcu(|rows| {
             let alive = rows.iter().filter(|row| row.suspects.strong_count() > 0).cloned();
-            let new = Row { suspects: Arc::downgrade(suspects), members: Arc::clone(members) };
+            let new = Row { suspects: Arc::downgrade(suspects), members: Arc::clone(members), kind };
             alive.chain([new]).collect::<Vec<_>>()
         });
     }
@@ -83,7 +103,7 @@ impl Marks {
     pub(crate) fn set(&self) {
         for row in self.rows.load().iter() {
             if let Some(suspects) = row.suspects.upgrade() {
-                row.members.iter().for_each(|&member| suspects.add(member));
+                row.members.iter().for_each(|&member| suspects.add(member, row.kind));
             }
         }
     }

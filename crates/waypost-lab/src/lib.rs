@@ -36,7 +36,7 @@
 //!
 //! # What it does not do
 //!
-//! It makes no real calls. Failed requests are counted, not retried. Providers are models of providers: each constant
+//! It makes no real calls. Failed requests are tried again as often as the scenario says, at once and elsewhere. Providers are models of providers: each constant
 //! names its source, none is a promise of the vendor.
 //!
 //! # Crate features

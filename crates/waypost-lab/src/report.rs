@@ -116,7 +116,7 @@ pub struct ProviderReport {
     pub mean_in_system: f64,
 }
 
-/// What happened in one part of the run, by arrival.
+/// What happened in one part of the run, by when attempts were sent.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct TimelineBin {

@@ -107,13 +107,11 @@ pub(crate) fn paragraph(report: &Report) -> String {
 fn retried(report: &Report) -> String {
     match report.retried {
         0 => String::new(),
-        retried => {
-            format!(
-                " ({} of them again after a failure, {} in vain)",
-                grouped(retried),
-                grouped(report.unanswered)
-            )
-        }
+        retried => format!(
+            " ({} of them after a failure; {} requests stayed without an answer)",
+            grouped(retried),
+            grouped(report.unanswered)
+        ),
     }
 }
 

@@ -248,7 +248,7 @@ impl RouterBuilder {
             health = health.on_event(on_event);
         }
         let shared = Shared {
-            health,
+            health: Arc::new(health),
             config: self.config,
             clock: self.clock.unwrap_or_else(|| Arc::new(SystemClock::default())),
             seed,

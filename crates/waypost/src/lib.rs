@@ -1,7 +1,8 @@
 //! Routing and load balancing for LLM inference: which provider serves a request, and why.
 //!
 //! For authors of LLM gateways and clients who want the whole decision. To use one part alone, depend on the crate
-//! that has it: `waypost-balancers` for strategies, `waypost-core` for the vocabulary and the traits.
+//! that has it: `waypost-balancers` for strategies, `waypost-health` for breakers, ejection and checks, `waypost-core` for
+//! the vocabulary and the traits.
 //!
 //! ```
 //! use std::time::Duration;
@@ -36,7 +37,8 @@
 //!   finished or dropped.
 //! - [`RouterConfig`] and [`RouterBuilder`]: settings, candidates, strategies, and the seams for filters and observers
 //!   of your own.
-//! - [`core`] has the vocabulary, [`balancers`] the strategies.
+//! - [`core`] has the vocabulary, [`balancers`] the strategies, [`health`] what keeps sick candidates out and lets
+//!   recovered ones back in.
 //!
 //! # Guarantees
 //!
@@ -54,15 +56,16 @@
 //!
 //! # What it does not do
 //!
-//! It makes no calls and starts no threads. Health, rules, rate limits and retries are crates of their own that are
-//! coming; their stages are in place.
+//! It makes no calls and starts no threads. Rules, rate limits and retries are crates of their own that are coming; their
+//! stages are in place.
 //!
 //! # Crate features
 //!
 //! - `serde`: `Serialize` on explanations, and serde on configuration types. Costs serde.
 //! - `hdrhistogram`: export of latency histograms. Costs hdrhistogram.
+//! - `tokio`: the runner of active checks in [`health`]. Costs tokio with its timer.
 //!
-//! Both are off by default.
+//! All are off by default.
 //!
 //! # MSRV
 //!
@@ -113,3 +116,7 @@ struct WorkspaceReadme;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/src/quick-start.md")]
 struct QuickStart;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/src/health.md")]
+struct HealthPage;

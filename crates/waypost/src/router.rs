@@ -134,8 +134,8 @@ impl Router {
     }
 
     /// The clock that the router reads.
-    pub fn clock(&self) -> &dyn Clock {
-        &*self.inner.shared.clock
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.inner.shared.clock
     }
 
     fn select(
@@ -266,8 +266,9 @@ impl Router {
         Ok(())
     }
 
-    /// The health of all candidates: administrators' words, active checks, scores.
-    pub fn health(&self) -> &HealthAwareRouter {
+    /// The health of all candidates: administrators' words, active checks, scores. With the feature `tokio`,
+    /// `waypost::health::run_health_checks` drives the checks with it and the router's [`clock`](Self::clock).
+    pub fn health(&self) -> &Arc<HealthAwareRouter> {
         &self.inner.shared.health
     }
 

@@ -34,7 +34,7 @@ pub(crate) struct Shared {
     pub(crate) filters: Box<[Box<dyn CandidateFilter>]>,
     pub(crate) observers: Box<[Box<dyn ResultObserver>]>,
     pub(crate) metrics: Metrics,
-    pub(crate) health: HealthAwareRouter,
+    pub(crate) health: Arc<HealthAwareRouter>,
     /// Where the current version is, for results that end in a later one than they began in.
     pub(crate) home: OnceLock<Weak<SnapshotCell<RouterState>>>,
 }

@@ -117,6 +117,7 @@ fn cb_4_three_of_five_open_and_four_say_nothing() {
 fn four_places() -> (CircuitBreaker, Vec<Permit>) {
     let config = BreakerConfig {
         failure_ratio: Some(ratio(3, 4)),
+        slow_ratio: Some(ratio(3, 4)),
         min_volume: 1,
         half_open_max_requests: 4,
         half_open_lease: Duration::from_secs(1),
@@ -304,6 +305,15 @@ fn slow_answers_open_it_too() {
 }
 
 #[test]
+fn a_slow_answer_closes_it_unless_slowness_opens_it() {
+    for (slow_ratio, ends) in [(None, Closed), (Some(ratio(1, 2)), Open)] {
+        let breaker = CircuitBreaker::new(BreakerConfig { consecutive_failures: 1, slow_ratio, ..config() });
+        assert!(send(&breaker, Failure, 0) && send(&breaker, SlowSuccess, 1_002));
+        assert_eq!(breaker.state(), ends);
+    }
+}
+
+#[test]
 fn a_success_let_in_while_open_closes_it_and_one_of_before_does_not() {
     let breaker = CircuitBreaker::new(BreakerConfig { consecutive_failures: 1, ..config() });
     let (before, _) = breaker.try_acquire(at(0)).unwrap();
@@ -323,7 +333,8 @@ fn an_administrator_closes_it_and_a_check_lets_it_be_tried() {
     assert_eq!(breaker.let_try(at(5)).map(|change| change.to), Some(HalfOpen));
     assert_eq!(breaker.let_try(at(5)), None);
     let (probe, _) = breaker.try_acquire(at(5)).unwrap();
-    breaker.reset(at(6));
+    assert_eq!(breaker.reset(at(6)).map(|change| change.to), Some(Closed));
+    assert_eq!(breaker.reset(at(6)), None);
     assert_eq!(breaker.record(probe, Failure, at(7), || 0.5), None);
     assert_eq!((breaker.state(), breaker.streak()), (Closed, 0));
 }
@@ -416,7 +427,7 @@ proptest! {
                 Step::Release(n) if n < under_way.len() => breaker.release(under_way.swap_remove(n)),
                 Step::Lose(n) if n < under_way.len() => drop(under_way.swap_remove(n)),
                 Step::Wait(millis) => now += millis,
-                Step::Reset => breaker.reset(at(now)),
+                Step::Reset => drop(breaker.reset(at(now))),
                 Step::LetTry => drop(breaker.let_try(at(now))),
                 _ => {}
             }

@@ -45,7 +45,7 @@ impl Breaker for CircuitBreaker {
     }
 
     fn reset(&self, second: u64) {
-        CircuitBreaker::reset(self, at(second));
+        let _ = CircuitBreaker::reset(self, at(second));
     }
 
     fn looks_free(&self, second: u64) -> bool {

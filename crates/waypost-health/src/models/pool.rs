@@ -10,7 +10,7 @@ use super::{at, is_caught};
 use crate::condition::CandidateHealth;
 use crate::ejection::{EjectionCap, Place};
 use crate::pool_health::Seat;
-use crate::suspects::Suspects;
+use crate::suspects::{Kind, Suspects};
 use crate::{CheckConfig, CheckOutcome, EjectionConfig, HealthConfig};
 
 /// What three parties do to one candidate.
@@ -155,12 +155,12 @@ fn hs_1_ejections_never_exceed_the_cap() {
 fn who_is_ill_has_a_bit(remove: fn(&Suspects, &dyn Fn() -> bool)) -> impl Fn() + Sync + Send + 'static {
     move || {
         let (suspects, ill) = (Arc::new(Suspects::new(1)), Arc::new(AtomicBool::new(false)));
-        suspects.add(0);
+        suspects.add(0, Kind::Own);
         let falls = {
             let (suspects, ill) = (Arc::clone(&suspects), Arc::clone(&ill));
             thread::spawn(move || {
                 ill.store(true, Ordering::Relaxed);
-                suspects.add(0);
+                suspects.add(0, Kind::Own);
             })
         };
         remove(&suspects, &|| !ill.load(Ordering::Relaxed));

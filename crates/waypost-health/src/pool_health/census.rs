@@ -76,13 +76,15 @@ impl PoolHealth {
     pub(crate) fn census(&self, set: &CandidateSet<'_>, now: Timestamp) -> Census {
         let all = self.pool.all();
         let mut census = Census { available: all.len(), ..Census::default() };
-        for (word, (suspects, available)) in self.suspects.words().zip(all.as_words()).enumerate() {
-            let mut left = suspects & available;
+        for (word, ((own, shared), available)) in self.suspects.words().zip(all.as_words()).enumerate() {
+            let mut left = (own | shared) & available;
             while left != 0 {
-                let place = word * 64 + left.trailing_zeros() as usize;
+                let bit = left.trailing_zeros() as usize;
                 left &= left - 1;
-                let Some(index) = self.pool.index(place) else { continue };
-                match self.seats[place].standing(now) {
+                let Some(index) = self.pool.index(word * 64 + bit) else { continue };
+                let of = &self.seats[index.get()];
+                let looks_further = shared >> bit & 1 != 0;
+                match if looks_further { of.standing(now) } else { of.standing_alone(now) } {
                     Standing::Well => {}
                     Standing::Trying => census.trying += 1,
                     Standing::Sick(reason, until) => {

@@ -74,7 +74,13 @@ impl PoolHealth {
     /// Ejects who does worst, as long as somebody stands out and there is room.
     #[cold]
     fn eject_outliers(&self, now: Timestamp) {
-        self.seats.iter().for_each(|seat| self.restore_if_over(seat, now));
+        for seat in &self.seats {
+            self.restore_if_over(seat, now);
+            // Whoever gets no requests publishes nothing: strategies would believe the last that was.
+            if seat.health.score.idle(now).is_some_and(|idle| idle > self.settings.config.health_window) {
+                seat.health.publish(&self.settings.config, now);
+            }
+        }
         let look = self.state.looks.fetch_add(1, Ordering::Relaxed) as u32 + 1;
         while let Some((seat, reason)) = self.worst(look, now) {
             if !self.eject(seat, reason, now) {
@@ -88,7 +94,7 @@ impl PoolHealth {
         let allowed = EjectionCap::allowed(self.pool.all().len(), config.max_ejected);
         let ejected = seat.place.eject(&self.state.cap, allowed, config, now, || self.draw());
         let Some((until, count)) = ejected else { return false };
-        seat.health.begin_anew(now);
+        seat.health.begin_anew(&self.settings.config, now);
         seat.health.live.serves_from(until);
         seat.health.own.marks.set();
         let change = HealthChange::Ejected { reason, until, count };

@@ -141,8 +141,11 @@ fn an_administrators_word_wins_over_every_detector() {
 
     rig.send_all(1, 5, &failed(503));
     assert_eq!(rig.places(), [0, 2, 3]);
+    rig.told();
     assert!(rig.health.reset(&id, rig.now));
     assert_eq!(rig.places(), [0, 1, 2, 3]);
+    assert_eq!(rig.told(), ["p1/m: circuit closed"]);
+    assert_eq!(rig.pool.live(rig.index(1)).serving_since(), Some(waypost_core::Timestamp::ORIGIN));
     let stranger = CandidateId { provider: "x".parse().unwrap(), model: "m".parse().unwrap() };
     assert!(!rig.health.disable(&stranger) && !rig.health.reset(&stranger, rig.now));
     assert!(rig.health.health_report(&stranger, rig.now).is_none());
@@ -210,6 +213,42 @@ fn off_is_off() {
     rig.send_all(1, 100, &failed(401));
     assert!(rig.places() == [0, 1, 2] && rig.told().is_empty());
     assert_eq!(rig.pool.live(rig.index(0)).health(), Ratio::ONE);
+}
+
+#[test]
+fn off_leaves_administrators_and_checks_their_word() {
+    let rig = Rig::of(HealthConfig::off(), 3);
+    rig.health.disable(rig.pool[rig.index(0)].id());
+    let checked = rig.pool[rig.index(1)].id();
+    (0..3).for_each(|_| assert!(rig.health.report_check(checked, CheckOutcome::Failed, rig.now)));
+    assert!(rig.places() == [2] && rig.admit(0).is_none() && rig.admit(1).is_none());
+    assert_eq!(rig.left().retry_after, None, "nobody can tell");
+}
+
+#[test]
+fn a_success_that_nobody_admitted_does_not_close_an_open_breaker() {
+    let mut rig = Rig::of(only_breakers(), 3);
+    rig.send_all(0, 5, &failed(503));
+    (0..9).for_each(|_| rig.of_pool.update_health(rig.index(0), &answered(), rig.now));
+    assert_eq!(rig.places(), [1, 2]);
+    // Half-open it may be of the one who tries: callers that cannot hold an admission would never close it otherwise.
+    rig.wait(5_010);
+    drop(rig.admit(0).unwrap());
+    rig.of_pool.update_health(rig.index(0), &answered(), rig.now);
+    assert_eq!(rig.of_pool.report(rig.index(0), rig.now).circuit, CircuitState::Closed);
+}
+
+#[test]
+fn what_is_published_goes_to_unknown_when_nobody_asks() {
+    let mut rig = Rig::of(HealthConfig { breaker: None, ..HealthConfig::default() }, 3);
+    rig.send_all(0, 15, &failed(503));
+    let published = |rig: &Rig| rig.pool.live(rig.index(0)).health().get();
+    assert!(published(&rig) < 0.5);
+    for _ in 0..120 {
+        rig.wait(1_000);
+        rig.send_all(1, 1, &answered());
+    }
+    assert!((published(&rig) - 0.85).abs() < 0.01, "{}", published(&rig));
 }
 
 #[test]
