@@ -120,9 +120,17 @@ impl Shared {
         Self { scope, condition: Condition::new(config), armed_until: AtomicU64::new(0) }
     }
 
-    /// A fault that reaches this far: from now on successes count.
+    /// A fault that reaches this far: from now on, for a time, successes count.
     pub(crate) fn arm(&self, window: Duration, now: Timestamp) {
-        self.armed_until.fetch_max((now + window).as_nanos(), Ordering::Relaxed);
+        let before = self.armed_until.fetch_max((now + window).as_nanos(), Ordering::Relaxed);
+        if before <= now.as_nanos() {
+            self.condition.marks.set();
+        }
+    }
+
+    /// Whether nothing of it need be looked at.
+    pub(crate) fn is_well(&self, now: Timestamp) -> bool {
+        !self.is_armed(now) && self.condition.is_well(now)
     }
 
     /// Whether a success says anything.

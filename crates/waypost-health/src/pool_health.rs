@@ -158,7 +158,8 @@ impl Seat {
         !self.health.is_disabled()
             && !self.health.checks.is_down()
             && self.place.ejected_until(now).is_none()
-            && self.conditions().into_iter().flatten().all(|condition| condition.is_well(now))
+            && self.health.own.is_well(now)
+            && self.shared.iter().flatten().all(|shared| shared.is_well(now))
     }
 }
 
@@ -361,15 +362,22 @@ impl PoolHealth {
         let is_current = ticket.era == seat.health.era();
         let [own, shared @ ..] = ticket.permits;
         self.record(seat, 0, own, evidence.outcome(self.is_slow(result)), now);
-        for (place, permit) in shared.into_iter().enumerate() {
-            if let Some(scope) = &seat.shared[place] {
-                let outcome = self.outcome_for(scope, evidence, now);
-                self.record(seat, place + 1, permit, outcome, now);
-            }
+        // While all is well there, only a failure says anything of others.
+        if self.suspects.has_shared(index) || matches!(evidence, Evidence::Failure(_)) {
+            self.record_shared(seat, shared, evidence, now);
         }
         self.rest(seat, evidence, result, now);
         if is_current {
             self.count(seat, evidence, result, now);
+        }
+    }
+
+    fn record_shared(&self, seat: &Seat, permits: [Option<Permit>; 3], evidence: Evidence, now: Timestamp) {
+        for (place, permit) in permits.into_iter().enumerate() {
+            if let Some(shared) = &seat.shared[place] {
+                let outcome = self.outcome_for(shared, evidence, now);
+                self.record(seat, place + 1, permit, outcome, now);
+            }
         }
     }
 

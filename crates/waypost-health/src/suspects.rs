@@ -37,11 +37,13 @@ impl Suspects {
 
     #[inline]
     pub(crate) fn has(&self, index: CandidateIndex) -> bool {
-        let has = |words: &[AtomicU64]| {
-            let word = words.get(index.get() / 64);
-            word.is_some_and(|word| word.load(Ordering::Relaxed) & bit(index.get()) != 0)
-        };
-        has(&self.own) || has(&self.shared)
+        has(&self.own, index) || has(&self.shared, index)
+    }
+
+    /// Whether those that it shares something with must be looked at.
+    #[inline]
+    pub(crate) fn has_shared(&self, index: CandidateIndex) -> bool {
+        has(&self.shared, index)
     }
 
     /// The words of both kinds, candidate 0 in the lowest bit of the first.
@@ -70,6 +72,11 @@ impl Suspects {
             self.add(index, Kind::Shared);
         }
     }
+}
+
+fn has(words: &[AtomicU64], index: CandidateIndex) -> bool {
+    let word = words.get(index.get() / 64);
+    word.is_some_and(|word| word.load(Ordering::Relaxed) & bit(index.get()) != 0)
 }
 
 const fn bit(index: usize) -> u64 {
