@@ -5,12 +5,28 @@ use waypost_core::{CandidateIndex, LiveSlot, RequestResult, Timestamp};
 use crate::PoolHealth;
 use crate::circuit::Permit;
 
-/// What a request brings back: a permit of each breaker on its way, and when it was sent.
+/// What a request brings back: permits of the breakers on its way, and when it was sent.
 #[derive(Debug, Default)]
 pub(crate) struct Ticket {
-    /// The candidate's own, its credential's, its region's, its provider's.
-    pub(crate) permits: [Option<Permit>; 4],
+    pub(crate) own: Option<Permit>,
+    pub(crate) shared: SharedPermits,
     pub(crate) era: u32,
+}
+
+/// Permits of the breakers that a candidate shares: its credential's, its region's, its provider's.
+#[derive(Debug)]
+pub(crate) enum SharedPermits {
+    /// All were closed, and need not be looked at: as many changes of shared breakers had been then.
+    Closed {
+        changes: u32,
+    },
+    Taken([Option<Permit>; 3]),
+}
+
+impl Default for SharedPermits {
+    fn default() -> Self {
+        Self::Taken([None, None, None])
+    }
 }
 
 /// One request that health let pass to a candidate. Settle it with the result; dropped without one, on whatever path,

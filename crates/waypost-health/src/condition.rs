@@ -10,7 +10,7 @@ use waypost_core::{
 };
 
 use crate::checks::CheckState;
-use crate::circuit::Gate;
+use crate::circuit::{Gate, Permit};
 use crate::cool_down::CoolDown;
 use crate::suspects::Marks;
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
@@ -90,6 +90,11 @@ impl Condition {
     #[inline]
     pub(crate) fn gate(&self, now: Timestamp) -> Gate {
         self.breaker.as_ref().map_or(Gate::Closed, |breaker| breaker.gate(now))
+    }
+
+    /// A permit for somebody who did not ask its breaker.
+    pub(crate) fn unasked(&self) -> Option<Permit> {
+        self.breaker.as_ref()?.unasked()
     }
 
     /// An administrator's word: all is well. Says so when the breaker was not closed.

@@ -10,7 +10,7 @@ use waypost_core::{
     MAX_CANDIDATES, Pool, RequestResult, SeedSequence, Timestamp,
 };
 
-use crate::admission::Ticket;
+use crate::admission::{SharedPermits, Ticket};
 use crate::circuit::{Gate, Permit};
 use crate::condition::{CandidateHealth, Condition, Scope, Shared};
 use crate::ejection::{EjectionCap, Place};
@@ -31,6 +31,8 @@ pub(crate) struct Settings {
     pub(crate) config: HealthConfig,
     pub(crate) seeds: SeedSequence,
     pub(crate) on_event: Option<OnEvent>,
+    /// Changes of shared breakers so far: while there was none since its admission, a result needs no permits of them.
+    pub(crate) shared_changes: AtomicU64,
 }
 
 impl fmt::Debug for Settings {
@@ -40,6 +42,10 @@ impl fmt::Debug for Settings {
 }
 
 impl Settings {
+    pub(crate) fn new(config: HealthConfig, seeds: SeedSequence, on_event: Option<OnEvent>) -> Self {
+        Self { config, seeds, on_event, shared_changes: AtomicU64::new(0) }
+    }
+
     pub(crate) fn tell(&self, now: Timestamp, subject: Subject<'_>, change: HealthChange) {
         if let Some(on_event) = &self.on_event {
             on_event(&HealthEvent::new(now, subject, change));
@@ -136,10 +142,26 @@ impl Seat {
         }
     }
 
+    /// The breaker at a place: the candidate's own, its credential's, its region's, its provider's.
+    #[inline]
+    fn breaker(&self, place: usize) -> Option<&CircuitBreaker> {
+        let condition = match place.checked_sub(1) {
+            None => &self.health.own,
+            Some(place) => &self.shared[place].as_ref()?.condition,
+        };
+        condition.breaker.as_ref()
+    }
+
+    /// Permits of the shared breakers as they are.
+    fn unasked(&self) -> [Option<Permit>; 3] {
+        self.shared.each_ref().map(|shared| shared.as_ref()?.condition.unasked())
+    }
+
     /// Brings every permit back without a result.
     fn give_back(&self, ticket: Ticket) {
-        for (condition, permit) in self.conditions().into_iter().zip(ticket.permits) {
-            if let (Some(breaker), Some(permit)) = (condition.and_then(|c| c.breaker.as_ref()), permit) {
+        let SharedPermits::Taken([credential, region, provider]) = ticket.shared else { return };
+        for (place, permit) in [ticket.own, credential, region, provider].into_iter().enumerate() {
+            if let (Some(breaker), Some(permit)) = (self.breaker(place), permit) {
                 breaker.release(permit);
             }
         }
@@ -180,6 +202,9 @@ pub struct PoolHealth {
     pub(crate) state: Arc<PoolState>,
     pub(crate) settings: Arc<Settings>,
 }
+
+/// A breaker let nobody pass.
+struct Refused;
 
 /// How a candidate stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -255,11 +280,10 @@ impl PoolHealth {
     /// When the index came from a longer pool.
     pub fn update_health(&self, index: CandidateIndex, result: &RequestResult, now: Timestamp) {
         if self.is_on() {
-            let unasked =
-                |condition: &Condition| condition.breaker.as_ref().and_then(CircuitBreaker::unasked);
             let seat = &self.seats[index.get()];
-            let permits = seat.conditions().map(|condition| condition.and_then(unasked));
-            self.learn(index, Ticket { permits, era: seat.health.era() }, result, now);
+            let own = seat.health.own.unasked();
+            let shared = SharedPermits::Taken(seat.unasked());
+            self.learn(index, Ticket { own, shared, era: seat.health.era() }, result, now);
         }
     }
 
@@ -299,8 +323,13 @@ impl PoolHealth {
         if !self.is_on() {
             return Some(Ticket::default());
         }
-        let mut ticket = Ticket { era: seat.health.era(), ..Ticket::default() };
-        self.take_permits(seat, now, false, &mut ticket).then_some(ticket)
+        let shared = SharedPermits::Closed { changes: self.shared_changes() };
+        let own = self.permit(seat, 0, now, false).ok()?;
+        Some(Ticket { own, shared, era: seat.health.era() })
+    }
+
+    fn shared_changes(&self) -> u32 {
+        self.settings.shared_changes.load(Ordering::Relaxed) as u32
     }
 
     #[cold]
@@ -317,28 +346,41 @@ impl PoolHealth {
             Standing::Sick(..) if !panic => return None,
             _ => {}
         }
-        let mut ticket = Ticket { era: seat.health.era(), ..Ticket::default() };
-        let admitted = self.take_permits(seat, now, panic, &mut ticket);
+        let ticket = self.permits(seat, now, panic);
         self.suspects.remove_if(index.get(), || seat.is_well(now));
-        admitted.then_some(ticket)
+        ticket
     }
 
     /// Asks every breaker on the way. If one refuses, all permits are given back.
-    #[inline]
-    fn take_permits(&self, seat: &Seat, now: Timestamp, panic: bool, ticket: &mut Ticket) -> bool {
-        for (place, condition) in seat.conditions().into_iter().enumerate() {
-            let Some(breaker) = condition.and_then(|condition| condition.breaker.as_ref()) else { continue };
-            let acquired = if panic { Some(breaker.acquire_anyway(now)) } else { breaker.try_acquire(now) };
-            let Some((permit, transition)) = acquired else {
-                seat.give_back(core::mem::take(ticket));
-                return false;
+    fn permits(&self, seat: &Seat, now: Timestamp, panic: bool) -> Option<Ticket> {
+        let mut taken = [None, None, None];
+        let own = self.permit(seat, 0, now, panic).ok()?;
+        for place in 0..taken.len() {
+            let Ok(permit) = self.permit(seat, place + 1, now, panic) else {
+                seat.give_back(Ticket { own, shared: SharedPermits::Taken(taken), era: 0 });
+                return None;
             };
-            ticket.permits[place] = Some(permit);
-            if transition.is_some() {
-                self.changed(seat, place, transition, now);
-            }
+            taken[place] = permit;
         }
-        true
+        Some(Ticket { own, shared: SharedPermits::Taken(taken), era: seat.health.era() })
+    }
+
+    /// Asks one breaker, if there is one. In panic none refuses.
+    #[inline]
+    fn permit(
+        &self,
+        seat: &Seat,
+        place: usize,
+        now: Timestamp,
+        panic: bool,
+    ) -> Result<Option<Permit>, Refused> {
+        let Some(breaker) = seat.breaker(place) else { return Ok(None) };
+        let acquired = if panic { Some(breaker.acquire_anyway(now)) } else { breaker.try_acquire(now) };
+        let (permit, transition) = acquired.ok_or(Refused)?;
+        if transition.is_some() {
+            self.changed(seat, place, transition, now);
+        }
+        Ok(Some(permit))
     }
 
     /// The request ended without saying how.
@@ -360,11 +402,16 @@ impl PoolHealth {
         let seat = &self.seats[index.get()];
         let evidence = Evidence::of(result);
         let is_current = ticket.era == seat.health.era();
-        let [own, shared @ ..] = ticket.permits;
-        self.record(seat, 0, own, evidence.outcome(self.is_slow(result)), now);
+        self.record(seat, 0, ticket.own, evidence.outcome(self.is_slow(result)), now);
         // While all is well there, only a failure says anything of others.
         if self.suspects.has_shared(index) || matches!(evidence, Evidence::Failure(_)) {
-            self.record_shared(seat, shared, evidence, now);
+            let permits = match ticket.shared {
+                SharedPermits::Taken(permits) => permits,
+                SharedPermits::Closed { changes } if changes == self.shared_changes() => seat.unasked(),
+                // Some breaker changed meanwhile, perhaps one of these: the result may be of before.
+                SharedPermits::Closed { .. } => [None, None, None],
+            };
+            self.record_shared(seat, permits, evidence, now);
         }
         self.rest(seat, evidence, result, now);
         if is_current {
@@ -408,8 +455,7 @@ impl PoolHealth {
         outcome: CallOutcome,
         now: Timestamp,
     ) {
-        let condition = seat.conditions()[place];
-        if let (Some(breaker), Some(permit)) = (condition.and_then(|c| c.breaker.as_ref()), permit) {
+        if let (Some(breaker), Some(permit)) = (seat.breaker(place), permit) {
             let transition = breaker.record(permit, outcome, now, || self.draw());
             if transition.is_some() {
                 self.changed(seat, place, transition, now);
@@ -449,6 +495,9 @@ impl PoolHealth {
         let Some(transition) = transition else { return };
         let health = &seat.health;
         let condition = seat.conditions()[place];
+        if place > 0 {
+            self.settings.shared_changes.fetch_add(1, Ordering::Relaxed);
+        }
         match transition.to {
             CircuitState::Open => condition.into_iter().for_each(|condition| condition.marks.set()),
             CircuitState::Closed if place == 0 => {

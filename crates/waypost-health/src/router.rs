@@ -12,6 +12,7 @@ use crate::ejection::Place;
 use crate::event::{HealthChange, HealthEvent, Subject};
 use crate::pool_health::{PoolHealth, PoolState, Seat, Settings};
 use crate::suspects::Suspects;
+use crate::sync::Ordering;
 use crate::{HealthConfig, HealthReport, Transition};
 
 /// Keeps sick candidates out and lets recovered ones back in: makes a [`PoolHealth`] for each pool, and keeps what is
@@ -75,21 +76,21 @@ struct KnownPool {
 impl HealthAwareRouter {
     /// A router without pools. `seed` is where all its randomness starts: jitter.
     pub fn new(config: HealthConfig, seed: u64) -> Self {
-        let settings = Settings { config, seeds: SeedSequence::new(seed), on_event: None };
+        let settings = Settings::new(config, SeedSequence::new(seed), None);
         Self { settings: Arc::new(settings), known: Mutex::default() }
     }
 
     /// Tells `on_event` of every change of health, on the thread that made it. It must not block. To be said before
     /// pools are attached: those attached before stay silent.
     pub fn on_event(mut self, on_event: impl Fn(&HealthEvent<'_>) + Send + Sync + 'static) -> Self {
-        let Settings { config, seeds, .. } = match Arc::try_unwrap(self.settings) {
-            Ok(settings) => settings,
+        let (config, seeds) = match Arc::try_unwrap(self.settings) {
+            Ok(Settings { config, seeds, .. }) => (config, seeds),
             Err(shared) => {
                 let seed = shared.seeds.generator().next_u64();
-                Settings { config: shared.config.clone(), seeds: SeedSequence::new(seed), on_event: None }
+                (shared.config.clone(), SeedSequence::new(seed))
             }
         };
-        self.settings = Arc::new(Settings { config, seeds, on_event: Some(Box::new(on_event)) });
+        self.settings = Arc::new(Settings::new(config, seeds, Some(Box::new(on_event))));
         self
     }
 
@@ -143,6 +144,7 @@ impl HealthAwareRouter {
         let Some(health) = known.find(candidate) else { return false };
         let subject = Subject::Candidate(health.id());
         for shared in known.scopes(candidate) {
+            self.settings.shared_changes.fetch_add(1, Ordering::Relaxed);
             self.tell_circuit(now, Subject::Shared(&shared.scope), shared.condition.reset(now));
         }
         self.tell_circuit(now, subject, health.own.reset(now));

@@ -226,7 +226,7 @@ fn k01_a_thousand_callers_at_the_deadline_make_one_probe() {
 }
 
 #[test]
-fn k02_a_probe_that_never_returns_frees_its_place_with_its_lease() {
+fn k02_and_trap_23_a_probe_that_never_returns_frees_its_place_with_its_lease() {
     let lease =
         BreakerConfig { consecutive_failures: 1, half_open_lease: Duration::from_secs(2), ..config() };
     let breaker = CircuitBreaker::new(lease);

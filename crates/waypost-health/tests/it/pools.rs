@@ -59,7 +59,7 @@ fn k02_a_dropped_admission_gives_its_place_back() {
 }
 
 #[test]
-fn trap_9_and_10_a_shared_outage_is_panic_and_over_with_the_first_answers() {
+fn trap_10_a_shared_outage_is_panic_and_over_with_the_first_answers() {
     let mut rig = Rig::of(HealthConfig::default(), 4);
     (0..4).for_each(|place| {
         (0..5).for_each(|_| assert!(rig.send(place, &failed(503))));
@@ -190,6 +190,29 @@ fn what_is_known_survives_new_versions_of_the_pool_and_a_newcomer_starts_from_no
     let again = health.attach(&fourth.pools()[0], now);
     let report = again.report(fourth.pools()[0].index_of("b").unwrap(), now);
     assert_eq!((report.circuit, report.failed, report.exclusion), (CircuitState::Closed, 0, None));
+}
+
+#[test]
+fn trap_21_threads_that_record_while_the_pool_is_replaced_lose_nothing() {
+    let rig = Rig::of(HealthConfig { breaker: None, ejection: None, ..HealthConfig::default() }, 3);
+    std::thread::scope(|scope| {
+        for place in 0..2 {
+            let rig = &rig;
+            scope.spawn(move || {
+                for number in 0..2_000 {
+                    // Every result goes to the version that is newest to this thread.
+                    let version = rig.health.attach(&rig.pool, rig.now);
+                    let result = if number % 4 == 0 { failed(500) } else { answered() };
+                    version.update_health(rig.index(place), &result, rig.now);
+                }
+            });
+        }
+    });
+    for place in 0..2 {
+        let report = rig.of_pool.report(rig.index(place), rig.now);
+        assert_eq!((report.succeeded, report.failed), (1_500, 500));
+        assert_eq!(report.success_rate, Ratio::new(0.75).ok());
+    }
 }
 
 #[test]

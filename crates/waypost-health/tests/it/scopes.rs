@@ -137,6 +137,20 @@ fn faults_of_a_provider_open_a_breaker_for_all_its_models() {
 }
 
 #[test]
+fn k03_late_results_change_no_shared_breaker() {
+    let mut rig = two_by_two();
+    let late: Vec<_> = (0..5).map(|_| rig.admit(1).unwrap()).collect();
+    let fault = failed(529).reaching(FaultScope::Provider);
+    (0..5).for_each(|number| rig.send_all(if number % 2 == 0 { 0 } else { 2 }, 1, &fault));
+    rig.wait(5_010);
+    rig.send_all(2, 1, &answered());
+    let told = ["circuit open for 5.0 s (5 failures in a row)", "circuit half-open", "circuit closed"];
+    assert_eq!(rig.told(), told.map(|what| format!("provider a: {what}")));
+    late.into_iter().for_each(|admission| admission.settle(&fault, rig.now));
+    assert!(rig.told().iter().all(|what| what.starts_with("a/n")), "its own at most");
+}
+
+#[test]
 fn faults_of_a_region_stay_there_and_successes_of_others_keep_it_closed() {
     let rig = two_by_two();
     for _ in 0..4 {

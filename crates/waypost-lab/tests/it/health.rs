@@ -4,7 +4,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use waypost::core::{ResultEvent, ResultObserver, Timestamp};
+use waypost::core::{Ratio, ResultEvent, ResultObserver, Timestamp};
+use waypost::health::HealthConfig;
 use waypost::{LoadBalancingStrategy, ProviderCandidate, RouterBuilder};
 use waypost_lab::{
     Arrival, ArrivalProcess, Deployment, Episode, ProviderProfile, RateLimit, Report, Scenario, ServiceTime,
@@ -273,5 +274,55 @@ fn u22_flapping_makes_the_time_out_grow() {
             run.count("circuit closed") + run.count("a try failed"),
             "seed {seed}"
         );
+    }
+}
+
+#[test]
+fn trap_8_callers_that_try_again_do_not_multiply_what_a_dead_fleet_gets() {
+    let mut scenario = fleet(4, 100);
+    for deployment in &mut scenario.deployments {
+        deployment.profile.episodes = vec![outage(20.0, 80.0, 100, 1.0)];
+    }
+    // Callers that are told to go away instead of panic.
+    let health = HealthConfig { panic_threshold: Ratio::ZERO, ..HealthConfig::default() };
+    let refusing = run_with(&scenario, 1, |router| router.health(health.clone()));
+    let (attempts, requests) = (refusing.between(21.0, 80.0).count(), 59.0 * 4.0 * RATE);
+    assert!((attempts as f64) < 0.01 * requests, "{attempts} attempts for {requests} requests");
+    assert!(refusing.report.refused_by_kind.contains_key("all_providers_unhealthy"));
+    // Panic, the default, tries: once, and once more, but never more often than callers do.
+    let run = run(&scenario, 1);
+    let attempts = run.between(21.0, 79.0).count() as f64 / (58.0 * 4.0 * RATE);
+    assert!((1.0..=2.05).contains(&attempts), "{attempts} attempts per request");
+}
+
+#[test]
+fn trap_9_after_an_overload_the_fleet_is_back_within_thirty_seconds() {
+    // Sixteen at a time for 100 ms each: 160 a second and provider, 640 together; as many again may wait.
+    let mut scenario = fleet(4, 80);
+    for deployment in &mut scenario.deployments {
+        deployment.profile.service = ServiceTime::Exponential { mean: Duration::from_millis(100) };
+        (deployment.profile.concurrency, deployment.profile.queue) = (16, 16);
+    }
+    for strategy in [LoadBalancingStrategy::RoundRobin, LoadBalancingStrategy::LeastConnections] {
+        scenario.strategy = strategy.clone();
+        let attempts = Attempts::default();
+        let observed = |builder: RouterBuilder| builder.observer(attempts.clone());
+        let simulation = Simulation::with_router(&scenario, 1, observed).unwrap();
+        // 70 % of that for 20 s, 130 % for 10 s, 70 % again.
+        let phases = [(0.7, 0, 20), (1.3, 20, 30), (0.7, 30, 80)];
+        let arrivals = phases.into_iter().flat_map(|(load, from, until)| {
+            let (from, until) = (Duration::from_secs(from), Duration::from_secs(until));
+            let poisson = ArrivalProcess::poisson(load * 640.0).arrivals(7);
+            let shifted = poisson.map(move |arrival| Arrival { at: arrival.at + from, ..arrival });
+            shifted.take_while(move |arrival| arrival.at < until)
+        });
+        let report = simulation.run(arrivals);
+        let run = Run { report, attempts: std::mem::take(&mut *attempts.0.lock().unwrap()) };
+        let failed = |from, until| {
+            let failed = run.between(from, until).filter(|attempt| !attempt.success).count();
+            failed as f64 / run.between(from, until).count() as f64
+        };
+        assert!(failed(22.0, 30.0) > 0.05, "{strategy}: the pulse overloads, {}", failed(22.0, 30.0));
+        assert!(failed(60.0, 80.0) < 0.001, "{strategy}: {} thirty seconds later", failed(60.0, 80.0));
     }
 }

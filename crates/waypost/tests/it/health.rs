@@ -11,8 +11,8 @@ use waypost::core::{
 };
 use waypost::health::{BreakerConfig, CheckOutcome, HealthConfig};
 use waypost::{
-    GatewayRequest, ProviderCandidate, RequestResult, Router, RouterBuilder, RoutingContext, RoutingError,
-    SelectedProvider,
+    GatewayRequest, LoadBalancingStrategy, ProviderCandidate, RequestResult, Router, RouterBuilder,
+    RoutingContext, RoutingError, SelectedProvider,
 };
 
 use crate::fleet;
@@ -156,6 +156,33 @@ fn slow_start_follows_recovery_with_any_strategy_and_can_be_switched_off() {
     let slow = share(HealthConfig::default());
     assert!((60..160).contains(&slow), "{slow} of 4,000");
     assert_eq!(share(HealthConfig { slow_start: None, ..HealthConfig::default() }), 1_000);
+}
+
+#[test]
+fn trap_34_users_keep_their_candidate_while_another_is_out_and_get_theirs_back() {
+    let clock = Arc::new(ManualClock::at(Timestamp::from_nanos(1_000_000_000_000)));
+    let builder = fleet::plain(5).strategy(LoadBalancingStrategy::ConsistentHash);
+    // At once, or a returning candidate's users would come back over the time of slow start.
+    let health = HealthConfig { slow_start: None, ..HealthConfig::default() };
+    let router = builder.health(health).shared_clock(Arc::clone(&clock) as Arc<dyn Clock>).build().unwrap();
+    let at = |user: u32| {
+        let user = waypost::core::UserId::new(format!("user-{user}")).unwrap();
+        let selected = router.route(&fleet::request(), &RoutingContext::default().with_user(user)).unwrap();
+        let place = selected.candidate().provider().to_string();
+        selected.finish(&answered());
+        place
+    };
+    let before: Vec<_> = (0..200).map(at).collect();
+    assert!(before.iter().any(|place| place == "p1"));
+    (0..5).for_each(|_| router.record_result(&overloaded().at(id("p1"))).unwrap());
+    let without: Vec<_> = (0..200).map(at).collect();
+    let moved = before.iter().zip(&without).filter(|(before, without)| before != without);
+    assert!(moved.clone().count() > 10 && moved.into_iter().all(|(before, _)| before == "p1"));
+    // Past the breaker's time, and the failures of late that count as load.
+    clock.advance(Duration::from_secs(60));
+    // The first user of p1 who comes is the one who tries it.
+    (0..200).for_each(|user| drop(at(user)));
+    assert_eq!((0..200).map(at).collect::<Vec<_>>(), before);
 }
 
 #[test]
