@@ -1,6 +1,7 @@
 //! The router.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use waypost_core::{
     BuildLoadBalancer, CandidateId, CandidateSet, Clock, DecisionContext, Directives, GatewayRequest,
@@ -147,53 +148,11 @@ impl Router {
         let shared = &*self.inner.shared;
         let state = self.inner.state.load();
         let inquiry = Inquiry::new(&state, shared, request, context, now)?;
-        let decision = inquiry.decision();
-        let pipeline = inquiry.pipeline(&decision);
-
-        let mut set = inquiry.runtime().pool.all();
-        let mut directives = Directives::default();
-        // Before the stages: a pool that is too slow as a whole must be able to recover.
-        if pipeline.constraints.latency_limit().is_some() || preferences::look_at_latency(&decision) {
-            set.pool().refresh_next_latency(now);
+        match inquiry.decide() {
+            // Everybody who was left fell ill since health was looked at. That may be panic by now: once more.
+            Err(Undecided::AllFellIll(_)) => inquiry.decide().map_err(RoutingError::from),
+            decided => decided.map_err(RoutingError::from),
         }
-        let mut trail = Trail::default();
-        pipeline.run(&mut set, &mut directives, &mut Nobody, &mut trail)?;
-
-        let decision = decision.with_priority(directives.priority);
-        let strategy = inquiry.strategy(&mut directives);
-        let balancer = inquiry.runtime().balancer(&strategy);
-        let balancer =
-            balancer.ok_or_else(|| RoutingError::StrategyNotFound { strategy: strategy.clone() })?;
-        let candidates_left = set.len();
-        let mut cx = SelectContext::new(&decision, shared.seeds.generator());
-        cx.eligible = trail.eligible.as_ref();
-        cx.panic = directives.panic;
-        let lease = match choose(balancer, &mut set, &mut cx, inquiry.runtime(), directives.panic) {
-            Ok(lease) => lease,
-            Err(Refused::ByHealth) => {
-                return Err(RoutingError::AllProvidersUnhealthy { retry_after: directives.retry_after });
-            }
-            Err(Refused::Otherwise) => {
-                return Err(RoutingError::SelectionFailed { strategy, candidates: candidates_left });
-            }
-        };
-
-        let candidate = lease.holder().holder().candidate();
-        let usage = decision.usage;
-        let expected_latency = candidate.live().latency().expected(decision.usage.completion, now);
-        let decision = RoutingDecision {
-            strategy_used: strategy,
-            rule_matched: directives.rule_matched,
-            priority: decision.priority(),
-            candidates_considered: set.pool().len(),
-            candidates_left,
-            generation: state.snapshot.generation(),
-            selection_time: None,
-            panic: directives.panic,
-            left_out: directives.left_out,
-            dropped: trail.dropped,
-        };
-        Ok(SelectedProvider::new(lease, now, decision, usage, expected_latency))
     }
 
     /// What [`route`](Self::route) would decide now, and why. Runs the same stages and changes nothing: no count, no
@@ -303,6 +262,28 @@ impl Router {
     }
 }
 
+/// Why a decision came to nothing.
+enum Undecided {
+    Because(RoutingError),
+    /// Everybody who was left after the health stage was refused; when one may be back.
+    AllFellIll(Option<Duration>),
+}
+
+impl From<RoutingError> for Undecided {
+    fn from(error: RoutingError) -> Self {
+        Self::Because(error)
+    }
+}
+
+impl From<Undecided> for RoutingError {
+    fn from(undecided: Undecided) -> Self {
+        match undecided {
+            Undecided::Because(error) => error,
+            Undecided::AllFellIll(retry_after) => Self::AllProvidersUnhealthy { retry_after },
+        }
+    }
+}
+
 /// Why nobody was chosen.
 enum Refused {
     /// Others took the last places of half-open breakers, or somebody fell ill since the health stage.
@@ -372,6 +353,56 @@ impl<'a> Inquiry<'a> {
         let tenant = tenant.and_then(|id| state.snapshot.tenant(id));
         let usage = expected_usage(shared, request, context);
         Ok(Self { state, shared, request, context, now, pool, tenant, usage })
+    }
+
+    /// Runs the stages and chooses.
+    fn decide(&self) -> Result<SelectedProvider, Undecided> {
+        let decision = self.decision();
+        let pipeline = self.pipeline(&decision);
+        let mut set = self.runtime().pool.all();
+        let mut directives = Directives::default();
+        // Before the stages: a pool that is too slow as a whole must be able to recover.
+        if pipeline.constraints.latency_limit().is_some() || preferences::look_at_latency(&decision) {
+            set.pool().refresh_next_latency(self.now);
+        }
+        let mut trail = Trail::default();
+        pipeline.run(&mut set, &mut directives, &mut Nobody, &mut trail)?;
+
+        let decision = decision.with_priority(directives.priority);
+        let strategy = self.strategy(&mut directives);
+        let balancer = self.runtime().balancer(&strategy);
+        let balancer =
+            balancer.ok_or_else(|| RoutingError::StrategyNotFound { strategy: strategy.clone() })?;
+        let candidates_left = set.len();
+        let mut cx = SelectContext::new(&decision, self.shared.seeds.generator());
+        cx.eligible = trail.eligible.as_ref();
+        cx.panic = directives.panic;
+        let lease = match choose(balancer, &mut set, &mut cx, self.runtime(), directives.panic) {
+            Ok(lease) => lease,
+            Err(Refused::ByHealth) => {
+                return Err(Undecided::AllFellIll(directives.retry_after));
+            }
+            Err(Refused::Otherwise) => {
+                return Err(RoutingError::SelectionFailed { strategy, candidates: candidates_left }.into());
+            }
+        };
+
+        let candidate = lease.holder().holder().candidate();
+        let usage = decision.usage;
+        let expected_latency = candidate.live().latency().expected(decision.usage.completion, self.now);
+        let decision = RoutingDecision {
+            strategy_used: strategy,
+            rule_matched: directives.rule_matched,
+            priority: decision.priority(),
+            candidates_considered: set.pool().len(),
+            candidates_left,
+            generation: self.state.snapshot.generation(),
+            selection_time: None,
+            panic: directives.panic,
+            left_out: directives.left_out,
+            dropped: trail.dropped,
+        };
+        Ok(SelectedProvider::new(lease, self.now, decision, usage, expected_latency))
     }
 
     pub(crate) fn decision(&self) -> DecisionContext<'a> {

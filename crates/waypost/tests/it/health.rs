@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use waypost::core::{
-    CandidateId, Clock, LeftOutReason, ManualClock, RoutingTableUpdate, Stage, TenantId, TenantRoutingConfig,
-    Timestamp, TokenUsage, Weight,
+    CandidateId, CandidateIndex, CandidateSet, Clock, Generator, LeftOutReason, LoadBalancer, ManualClock,
+    Pool, RoutingTableUpdate, SelectContext, Stage, TenantId, TenantRoutingConfig, Timestamp, TokenUsage,
+    Weight,
 };
 use waypost::health::{BreakerConfig, CheckOutcome, HealthConfig};
 use waypost::{
@@ -119,6 +120,32 @@ fn a_retry_that_excludes_who_failed_does_not_panic_while_the_pool_is_well() {
     let retry = retry.exclude_provider(fleet::provider("p3"));
     let error = router.route(&retry, &RoutingContext::default()).unwrap_err();
     assert!(matches!(error, RoutingError::AllProvidersUnhealthy { .. }), "{error:?}");
+}
+
+/// Chooses the first; everybody fails while it does so for the first time.
+#[derive(Debug, Default)]
+struct WhileTheyFail(std::sync::OnceLock<Router>, std::sync::atomic::AtomicBool);
+
+impl LoadBalancer for WhileTheyFail {
+    fn select(&self, set: &CandidateSet<'_>, _: &mut SelectContext<'_, '_>) -> Option<CandidateIndex> {
+        if let Some(router) = self.0.get()
+            && !self.1.swap(true, std::sync::atomic::Ordering::Relaxed)
+        {
+            fail_all(router, 3);
+        }
+        set.nth(0)
+    }
+}
+
+#[test]
+fn a_decision_in_which_everybody_falls_ill_is_made_again_and_is_panic_then() {
+    let balancer = Arc::new(WhileTheyFail::default());
+    let strategy = Arc::clone(&balancer);
+    let build = move |_: &Pool, _: &mut Generator<'_>| Arc::clone(&strategy) as Arc<dyn LoadBalancer>;
+    let name = LoadBalancingStrategy::Custom("while-they-fail".parse().unwrap());
+    let router = fleet::plain(3).register(name.clone(), build).strategy(name).build().unwrap();
+    balancer.0.set(router.clone()).unwrap();
+    assert!(route(&router).decision().panic);
 }
 
 #[test]
