@@ -18,7 +18,8 @@ use crate::WeightedRoundRobin;
 /// share in proportion. With the factor of 1.4 the first tier keeps everything until fewer than 71 % of it are healthy.
 ///
 /// What is eligible is what was in play before health and limits narrowed it
-/// ([`SelectContext::eligible`]), so a request that may use only one candidate of a tier does not make it look ill.
+/// ([`SelectContext::eligible`]), so a request that may use only one candidate of a tier does not make it look ill. In panic
+/// ([`SelectContext::panic`]) tiers do not count: all are chosen from as one.
 ///
 /// ```
 /// use waypost_balancers::{LeastConnections, PriorityTiers};
@@ -107,6 +108,10 @@ impl PriorityTiersBalancer {
         set: &CandidateSet<'p>,
         cx: &mut SelectContext<'_, '_>,
     ) -> Option<CandidateSet<'p>> {
+        // Nobody's health is believed: everybody by weight, so that tiers get what their candidates carry.
+        if cx.panic {
+            return Some(*set);
+        }
         let mut eligible = set.pool().all();
         if let Some(mask) = cx.eligible {
             eligible.keep(mask);

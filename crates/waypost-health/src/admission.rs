@@ -84,6 +84,12 @@ impl<H: AsRef<PoolHealth>> Admission<H> {
         }
     }
 
+    /// Lets go of it while the request goes on: its place at a half-open breaker stays taken until a result comes by
+    /// [`update_health`](PoolHealth::update_health), or its lease is over.
+    pub fn detach(&mut self) {
+        self.ticket = None;
+    }
+
     /// The candidate's place in its pool.
     pub const fn index(&self) -> CandidateIndex {
         self.index

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use waypost_core::{CandidateId, ProviderCandidate, SeedSequence, Timestamp};
 
-use crate::config::{CheckConfig, jittered};
+use crate::config::CheckConfig;
 use crate::sync::{AtomicU64, Ordering};
 
 /// Asks one candidate how it is: a cheap call, such as a list of models or an answer of one token.
@@ -51,7 +51,7 @@ pub struct DueCheck {
 impl DueCheck {
     pub(crate) fn new(candidate: Arc<ProviderCandidate>, config: &CheckConfig) -> Self {
         // Over before the next is due, so that a candidate is never asked twice at a time.
-        let shortest = interval(config).mul_f64(1.0 - config.jitter.get());
+        let shortest = interval(config).mul_f64(1.0 - jitter(config));
         Self { candidate, timeout: config.timeout.min(shortest) }
     }
 
@@ -107,7 +107,7 @@ impl CheckState {
         // The first checks are spread over an interval: candidates that begin together are not asked together.
         let wait = match due {
             0 => interval(config).mul_f64(draw),
-            _ => jittered(interval(config), Duration::MAX, config.jitter, draw),
+            _ => interval(config).mul_f64(1.0 + jitter(config) * (2.0 * draw - 1.0)),
         };
         let next = (now + wait).as_nanos().max(1);
         let taken = self.due.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_ok();
@@ -117,6 +117,11 @@ impl CheckState {
     pub(crate) fn due(&self) -> Timestamp {
         Timestamp::from_nanos(self.due.load(Ordering::Relaxed))
     }
+}
+
+/// More would leave no time for a check between two.
+fn jitter(config: &CheckConfig) -> f64 {
+    config.jitter.get().min(0.5)
 }
 
 fn interval(config: &CheckConfig) -> Duration {
@@ -144,6 +149,20 @@ mod tests {
         assert!(report(&[Failed, Passed, Failed, Passed]).is_empty() && state.is_down());
         assert_eq!(report(&[Passed, Passed]), [false]);
         assert!(!state.is_down());
+    }
+
+    #[test]
+    fn however_much_jitter_a_check_has_half_an_interval() {
+        let candidate = Arc::new(ProviderCandidate::openai("p", "m").build().expect("valid"));
+        let wild = CheckConfig { jitter: Ratio::ONE, timeout: Duration::from_secs(9), ..config() };
+        assert_eq!(DueCheck::new(candidate, &wild).timeout, Duration::from_secs(5));
+        let (state, seeds) = (CheckState::new(), SeedSequence::new(3));
+        let rare = CheckConfig { interval: Duration::from_secs(7_200), ..config() };
+        let due = |minute: &u64| {
+            state.take_due(&rare, &seeds, Timestamp::ORIGIN + Duration::from_secs(minute * 60))
+        };
+        let taken: Vec<u64> = (0..2_000).filter(due).collect();
+        assert!(taken.windows(2).all(|pair| pair[1] - pair[0] >= 95), "hours stay hours: {taken:?}");
     }
 
     #[test]

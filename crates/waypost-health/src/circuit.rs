@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use waypost_core::{Stamp, Timestamp};
 
-use crate::config::{BreakerConfig, LONGEST, jittered};
+use crate::config::{BreakerConfig, LONGEST, ROUNDING, jittered};
 use crate::sync::{AtomicU64, Ordering};
 use crate::window::{Counted, Counts, OutcomeWindow};
 
@@ -234,10 +234,8 @@ pub(crate) enum Gate {
     Closed,
     /// Somebody may try.
     Ready,
-    /// Everybody who may try does.
-    Busy {
-        until: Timestamp,
-    },
+    /// Everybody who may try does; nobody knows for how long.
+    Busy,
     Open {
         until: Timestamp,
     },
@@ -264,6 +262,11 @@ impl CircuitBreaker {
     pub fn consecutive_failures(&self) -> u32 {
         let word = self.load();
         if word.state() == CLOSED { self.tally(word.generation()).failed() } else { 0 }
+    }
+
+    /// Whether it would let a caller pass now; takes no permit.
+    pub fn would_admit(&self, now: Timestamp) -> bool {
+        matches!(self.gate(now), Gate::Closed | Gate::Ready)
     }
 
     /// How often it opened in a row.
@@ -305,7 +308,7 @@ impl CircuitBreaker {
             (outcome, CLOSED) => self.record_closed(word, outcome, now, draw),
             (outcome, HALF_OPEN) => self.record_probe(word, outcome, now, draw),
             // Let in although it is open, because too few are healthy.
-            (CallOutcome::Success, _) => self.revive(word, now),
+            (outcome, _) if self.is_good(outcome) => self.revive(word, now),
             _ => None,
         }
     }
@@ -313,29 +316,18 @@ impl CircuitBreaker {
     /// Brings a permit back without a result: the caller gave up. A permit of another generation is nobody's any more.
     #[expect(clippy::needless_pass_by_value, reason = "a permit is brought back once")]
     pub fn release(&self, permit: Permit) {
-        let mut word = self.load();
-        while permit.held
-            && word.generation() == permit.generation
-            && word.state() == HALF_OPEN
-            && word.permits() > 0
-        {
-            match self.swap(word, word.with_permits(word.permits() - 1, word.0 as u32)) {
-                Ok(()) => return,
-                Err(seen) => word = seen,
-            }
-        }
+        self.update(|word| {
+            let taken = word.state() == HALF_OPEN && word.permits() > 0;
+            let is_mine = permit.held && word.generation() == permit.generation && taken;
+            is_mine.then(|| word.with_permits(word.permits() - 1, word.0 as u32))
+        });
     }
 
     /// Closes it, whatever was. Says so when it was not closed.
     pub fn reset(&self, now: Timestamp) -> Option<Transition> {
-        let mut word = self.load();
-        loop {
-            let closed = Word::new(CLOSED, 0, word.generation() + 1, 0, Stamp::of(now).to_bits());
-            match self.swap(word, closed) {
-                Ok(()) => return (word.state() != CLOSED).then(|| transition(closed, now)),
-                Err(seen) => word = seen,
-            }
-        }
+        let closed = |word: Word| Word::new(CLOSED, 0, word.generation() + 1, 0, Stamp::of(now).to_bits());
+        let (before, after) = self.update(|word| Some(closed(word)))?;
+        (before.state() != CLOSED).then(|| transition(after, now))
     }
 
     /// Lets an open breaker be tried at once: something else says that the provider is back.
@@ -349,13 +341,10 @@ impl CircuitBreaker {
     #[inline]
     pub(crate) fn gate(&self, now: Timestamp) -> Gate {
         let word = self.load();
-        let until = |remaining| now + remaining;
         match (word.state(), word.remaining(now)) {
             (CLOSED, _) => Gate::Closed,
-            (OPEN, Some(remaining)) => Gate::Open { until: until(remaining) },
-            (HALF_OPEN, Some(remaining)) if word.permits() >= self.places() => {
-                Gate::Busy { until: until(remaining) }
-            }
+            (OPEN, Some(remaining)) => Gate::Open { until: now + remaining },
+            (HALF_OPEN, Some(_)) if word.permits() >= self.places() => Gate::Busy,
             _ => Gate::Ready,
         }
     }
@@ -469,7 +458,8 @@ impl CircuitBreaker {
     fn ratio_reached(&self, counts: Counts) -> Option<(TripReason, u32, u32)> {
         let total = counts.total();
         let reached = |part: u32, ratio: Option<waypost_core::Ratio>| {
-            ratio.is_some_and(|ratio| part > 0 && f64::from(part) >= ratio.get() * f64::from(total))
+            ratio
+                .is_some_and(|ratio| part > 0 && f64::from(part) + ROUNDING >= ratio.get() * f64::from(total))
         };
         if total < self.config.min_volume {
             None
@@ -515,8 +505,7 @@ impl CircuitBreaker {
         now: Timestamp,
         draw: impl FnOnce() -> f64,
     ) -> Option<Transition> {
-        let slow_is_bad = self.config.slow_ratio.is_some();
-        let good = outcome == CallOutcome::Success || (outcome == CallOutcome::SlowSuccess && !slow_is_bad);
+        let good = self.is_good(outcome);
         let tally = self.update_tally(word.generation(), |tally| tally.one_more(good));
         let (failed, decided) = (tally.failed(), tally.failed() + tally.good());
         if failed >= self.failures_that_open() {
@@ -525,17 +514,23 @@ impl CircuitBreaker {
         if decided < self.places() { None } else { self.close(word, now) }
     }
 
+    /// Whether a result speaks for the provider: slow answers do unless slowness opens the breaker.
+    fn is_good(&self, outcome: CallOutcome) -> bool {
+        let slow_is_good = self.config.slow_ratio.is_none();
+        outcome == CallOutcome::Success || (outcome == CallOutcome::SlowSuccess && slow_is_good)
+    }
+
     /// Failures among the requests that may try from which the ratio is reached, whatever the others bring.
     fn failures_that_open(&self) -> u32 {
         let ratio =
             self.config.failure_ratio.or(self.config.slow_ratio).map_or(0.0, waypost_core::Ratio::get);
-        ((ratio * f64::from(self.places())).ceil() as u32).max(1)
+        ((ratio * f64::from(self.places()) - ROUNDING).ceil() as u32).max(1)
     }
 
     /// Opens from whatever the word of this generation is; exactly one caller does.
     fn open(
         &self,
-        mut word: Word,
+        word: Word,
         (reason, failures, of): (TripReason, u32, u32),
         now: Timestamp,
         draw: impl FnOnce() -> f64,
@@ -544,29 +539,30 @@ impl CircuitBreaker {
         let streak = if settled { 1 } else { (word.streak() + 1).min(MAX_STREAK) };
         let time = self.config.open_for.saturating_mul(1 << (streak - 1));
         let until = now + jittered(time, self.config.open_at_most, self.config.jitter, draw());
-        let (from, deadline) = (word, Stamp::not_before(until).to_bits());
-        loop {
-            let open = Word::new(OPEN, streak, word.generation() + 1, 0, deadline);
-            match self.swap(word, open) {
-                Ok(()) => {
-                    let opened = transition(open, until);
-                    return Some(Transition { reason: Some(reason), failures, of, ..opened });
-                }
-                // Others may have taken or brought back places.
-                Err(seen) if seen.generation() == from.generation() => word = seen,
-                Err(_) => return None,
-            }
-        }
+        let deadline = Stamp::not_before(until).to_bits();
+        let open = |word: Word| Word::new(OPEN, streak, word.generation() + 1, 0, deadline);
+        let opened = self.change_of(word.generation(), open, until)?;
+        Some(Transition { reason: Some(reason), failures, of, ..opened })
     }
 
-    fn close(&self, mut word: Word, now: Timestamp) -> Option<Transition> {
-        let generation = word.generation();
+    fn close(&self, word: Word, now: Timestamp) -> Option<Transition> {
+        self.change_of(word.generation(), |word| word.next(CLOSED, 0, Stamp::of(now)), now)
+    }
+
+    /// Ends a generation; exactly one caller does. Others may take and bring back places meanwhile.
+    fn change_of(&self, generation: u32, to: impl Fn(Word) -> Word, until: Timestamp) -> Option<Transition> {
+        let (_, after) = self.update(|word| (word.generation() == generation).then(|| to(word)))?;
+        Some(transition(after, until))
+    }
+
+    /// Replaces the word by what `next` makes of it, if it makes something of it; what it was, and what it is now.
+    fn update(&self, next: impl Fn(Word) -> Option<Word>) -> Option<(Word, Word)> {
+        let mut word = self.load();
         loop {
-            let closed = word.next(CLOSED, 0, Stamp::of(now));
-            match self.swap(word, closed) {
-                Ok(()) => return Some(transition(closed, now)),
-                Err(seen) if seen.generation() == generation => word = seen,
-                Err(_) => return None,
+            let updated = next(word)?;
+            match self.swap(word, updated) {
+                Ok(()) => return Some((word, updated)),
+                Err(seen) => word = seen,
             }
         }
     }

@@ -111,6 +111,9 @@ impl Condition {
     }
 }
 
+/// One reset, in an era.
+const RESET: u64 = 1 << 16;
+
 /// A scope's condition.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -127,10 +130,7 @@ impl Shared {
 
     /// A fault that reaches this far: from now on, for a time, successes count.
     pub(crate) fn arm(&self, window: Duration, now: Timestamp) {
-        let before = self.armed_until.fetch_max((now + window).as_nanos(), Ordering::Relaxed);
-        if before <= now.as_nanos() {
-            self.condition.marks.set();
-        }
+        self.armed_until.fetch_max((now + window).as_nanos(), Ordering::Relaxed);
     }
 
     /// Whether nothing of it need be looked at.
@@ -154,7 +154,7 @@ pub(crate) struct CandidateHealth {
     pub(crate) score: HealthScore,
     pub(crate) checks: CheckState,
     window: OutcomeWindow,
-    /// How often it began anew; results of before say nothing.
+    /// How often it began anew, 16 bits, and was reset; results of before say nothing.
     era: AtomicU64,
     in_a_row: AtomicU64,
     disabled: AtomicBool,
@@ -197,10 +197,10 @@ impl CandidateHealth {
         self.era.load(Ordering::Relaxed) as u32
     }
 
-    /// Takes a success or a failure. Returns failures in a row.
-    pub(crate) fn count(&self, success: bool, config: &HealthConfig, now: Timestamp) -> u32 {
+    /// Takes a success or a failure of an era. Returns failures in a row.
+    pub(crate) fn count(&self, era: u32, success: bool, config: &HealthConfig, now: Timestamp) -> u32 {
         let counted = if success { Counted::Success } else { Counted::Failure };
-        self.window.record(self.era(), counted, now);
+        self.window.record(era, counted, now);
         let in_a_row =
             if success { self.end_the_row() } else { self.in_a_row.fetch_add(1, Ordering::Relaxed) + 1 };
         let refreshed = self.score.record(success, &self.live, config, now);
@@ -223,6 +223,9 @@ impl CandidateHealth {
 
     /// Tells strategies that prefer healthy candidates.
     pub(crate) fn publish(&self, config: &HealthConfig, now: Timestamp) {
+        if !config.enabled {
+            return;
+        }
         self.live.set_health(self.score.value(self.failures_in_a_row(), config, now));
     }
 
@@ -237,7 +240,21 @@ impl CandidateHealth {
 
     /// It is back, or will be: what it did before says nothing any more.
     pub(crate) fn begin_anew(&self, config: &HealthConfig, now: Timestamp) {
-        self.era.fetch_add(1, Ordering::Relaxed);
+        self.begin_era(1, config, now);
+    }
+
+    /// An administrator says that it is well: nor do refusals of before say anything.
+    pub(crate) fn begin_after_reset(&self, config: &HealthConfig, now: Timestamp) {
+        self.begin_era(RESET, config, now);
+    }
+
+    /// Whether an era was before the last reset.
+    pub(crate) fn is_before_reset(&self, era: u32) -> bool {
+        u64::from(era) / RESET != u64::from(self.era()) / RESET
+    }
+
+    fn begin_era(&self, later: u64, config: &HealthConfig, now: Timestamp) {
+        self.era.fetch_add(later, Ordering::Relaxed);
         self.end_the_row();
         self.score.forget(now);
         self.publish(config, now);

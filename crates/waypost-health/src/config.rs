@@ -205,7 +205,7 @@ pub struct SlowStartConfig {
 pub struct CheckConfig {
     /// The time between two checks of a candidate. At least 1 ms. Default: 10 s.
     pub interval: Duration,
-    /// By how much the time between may be more or less. Default: 0.2.
+    /// By how much the time between may be more or less, at most by half. Default: 0.2.
     pub jitter: Ratio,
     /// How long a check may take; never longer than until the next. Default: 5 s.
     pub timeout: Duration,
@@ -331,6 +331,9 @@ impl Default for CheckConfig {
 
 /// The longest time, an hour but for what rounding adds: a [`Stamp`](waypost_core::Stamp) can tell no more.
 pub(crate) const LONGEST: Duration = Duration::from_secs(3_599);
+
+/// What a product of a share and a whole number may be off by: 0.28 of 25 is 7.000000000000001.
+pub(crate) const ROUNDING: f64 = 1e-9;
 
 /// A time that is up to `jitter` more or less, by a draw from 0 to 1, and never more than `at_most` nor than
 /// [`LONGEST`].

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use waypost_core::{Ratio, Stamp, Timestamp};
 
-use crate::config::{EjectionConfig, jittered};
+use crate::config::{EjectionConfig, ROUNDING, jittered};
 use crate::sync::{AtomicU64, Ordering};
 
 /// How many candidates of a pool are ejected. Races cannot exceed what is allowed: a place is taken before anybody is
@@ -24,7 +24,7 @@ impl EjectionCap {
         if share == Ratio::ZERO {
             return 0;
         }
-        let share = (n as f64 * share.get()) as usize;
+        let share = (n as f64 * share.get() + ROUNDING) as usize;
         share.max(1).min(n.saturating_sub(1)) as u64
     }
 
@@ -37,7 +37,6 @@ impl EjectionCap {
         self.taken.fetch_sub(1, Ordering::Relaxed);
     }
 
-    #[cfg(test)]
     pub(crate) fn taken(&self) -> u64 {
         self.taken.load(Ordering::Relaxed)
     }
@@ -141,7 +140,7 @@ impl Place {
 
     fn bring_back(&self, cap: &EjectionCap, now: Timestamp, may: impl Fn(u64) -> bool) -> bool {
         let word = self.word.load(Ordering::Relaxed);
-        if word & EJECTED == 0 || !may(word) {
+        if word & (EJECTED | RETIRED) != EJECTED || !may(word) {
             return false;
         }
         let back = count_of(word) << COUNT_SHIFT | u64::from(Stamp::of(now).to_bits());
@@ -156,7 +155,7 @@ impl Place {
     pub(crate) fn retire(&self, cap: &EjectionCap) {
         let before = self.word.fetch_or(RETIRED, Ordering::Relaxed);
         if before & (EJECTED | RETIRED) == EJECTED {
-            // A restoration that raced has lost: its word was without the flag.
+            // A restoration that raced either came before the flag or sees it and leaves the word alone.
             if self.word.fetch_and(!EJECTED, Ordering::Relaxed) & EJECTED != 0 {
                 cap.give_back();
             }
@@ -225,6 +224,7 @@ mod tests {
         let half = Ratio::of(1, 2);
         assert_eq!([0, 1, 2, 3, 9, 1_024].map(|n| allowed(n, half)), [0, 0, 1, 1, 4, 512]);
         assert_eq!([2, 3, 9].map(|n| allowed(n, Ratio::of(1, 10))), [1, 1, 1]);
+        assert_eq!(allowed(100, Ratio::of(29, 100)), 29);
         assert_eq!([2, 3, 9].map(|n| allowed(n, Ratio::ONE)), [1, 2, 8]);
         assert_eq!(allowed(9, Ratio::ZERO), 0);
     }

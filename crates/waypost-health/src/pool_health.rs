@@ -108,37 +108,45 @@ impl Seat {
         self.standing_by(now, [Some(&self.health.own)])
     }
 
+    /// The first reason in the order of the introduction, until the last of them is over.
     #[inline]
     fn standing_by<const N: usize>(&self, now: Timestamp, conditions: [Option<&Condition>; N]) -> Standing {
-        use LeftOutReason::{
-            ChecksFailed, CircuitHalfOpen, CircuitOpen, CoolingDown, CredentialRefused, Disabled, Ejected,
-        };
-        let conditions = || conditions.into_iter().flatten();
+        use LeftOutReason::{ChecksFailed, CoolingDown, CredentialRefused, Disabled};
         if self.health.is_disabled() {
             return Standing::Out(Disabled, Timestamp::MAX);
         }
-        if let Some(until) = conditions().filter_map(|condition| condition.refused.until(now)).max() {
-            return Standing::Out(CredentialRefused, until);
+        let conditions = || conditions.into_iter().flatten();
+        let refused = conditions().filter_map(|condition| condition.refused.until(now)).max();
+        let cooling = conditions().filter_map(|condition| condition.cool_down.until(now)).max();
+        let passive = self.sickness(now, conditions());
+        let until = |until: Timestamp| match passive {
+            Standing::Sick(_, later) => until.max(later),
+            _ => until,
+        };
+        match (refused, cooling) {
+            (Some(end), _) => Standing::Out(CredentialRefused, until(end).max(cooling.unwrap_or(end))),
+            _ if self.health.checks.is_down() => Standing::Out(ChecksFailed, Timestamp::MAX),
+            (_, Some(end)) => Standing::Out(CoolingDown, until(end)),
+            (None, None) => passive,
         }
-        if self.health.checks.is_down() {
-            return Standing::Out(ChecksFailed, Timestamp::MAX);
-        }
-        if let Some(until) = conditions().filter_map(|condition| condition.cool_down.until(now)).max() {
-            return Standing::Out(CoolingDown, until);
-        }
-        let mut trying = false;
-        for condition in conditions() {
-            match condition.gate(now) {
-                Gate::Closed => {}
-                Gate::Ready => trying = true,
-                Gate::Open { until } => return Standing::Sick(CircuitOpen, until),
-                Gate::Busy { until } => return Standing::Sick(CircuitHalfOpen, until),
-            }
+    }
+
+    /// What breakers and ejection say.
+    #[inline]
+    fn sickness<'a>(&self, now: Timestamp, conditions: impl Iterator<Item = &'a Condition>) -> Standing {
+        use LeftOutReason::{CircuitHalfOpen, CircuitOpen, Ejected};
+        let mut standing = Standing::Well;
+        for condition in conditions {
+            standing = match condition.gate(now) {
+                Gate::Closed => standing,
+                Gate::Ready => standing.and(Standing::Trying),
+                Gate::Open { until } => standing.and(Standing::Sick(CircuitOpen, until)),
+                Gate::Busy => standing.and(Standing::Sick(CircuitHalfOpen, Timestamp::MAX)),
+            };
         }
         match self.place.ejected_until(now) {
-            Some(until) => Standing::Sick(Ejected, until),
-            None if trying => Standing::Trying,
-            None => Standing::Well,
+            Some(until) => standing.and(Standing::Sick(Ejected, until)),
+            None => standing,
         }
     }
 
@@ -159,11 +167,15 @@ impl Seat {
 
     /// Brings every permit back without a result.
     fn give_back(&self, ticket: Ticket) {
-        let SharedPermits::Taken([credential, region, provider]) = ticket.shared else { return };
-        for (place, permit) in [ticket.own, credential, region, provider].into_iter().enumerate() {
-            if let (Some(breaker), Some(permit)) = (self.breaker(place), permit) {
-                breaker.release(permit);
-            }
+        self.release(0, ticket.own);
+        if let SharedPermits::Taken(permits) = ticket.shared {
+            permits.into_iter().enumerate().for_each(|(place, permit)| self.release(place + 1, permit));
+        }
+    }
+
+    fn release(&self, place: usize, permit: Option<Permit>) {
+        if let (Some(breaker), Some(permit)) = (self.breaker(place), permit) {
+            breaker.release(permit);
         }
     }
 
@@ -218,6 +230,18 @@ enum Standing {
     Out(LeftOutReason, Timestamp),
 }
 
+impl Standing {
+    /// Both: the first that is sick is named, until the last is over.
+    #[inline]
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Sick(reason, until), Self::Sick(_, later)) => Self::Sick(reason, until.max(later)),
+            (Self::Sick(..), _) | (_, Self::Well) => self,
+            (_, other) => other,
+        }
+    }
+}
+
 impl PoolHealth {
     /// Takes out of `set` who is not healthy, and says so in `directives`: who and until when, and when somebody may be
     /// back. Returns how many. Changes nothing else: a half-open breaker's places are taken by
@@ -257,7 +281,7 @@ impl PoolHealth {
         HealthReport::new(&seat.health, self.exclusion(index, now), &self.settings.config, now)
     }
 
-    /// Why a candidate would be left out of a decision now, if too few others were not; `None` when it would not.
+    /// Why a candidate would be left out of a decision now, unless too few others are healthy; `None` when it would not.
     ///
     /// # Panics
     ///
@@ -383,6 +407,18 @@ impl PoolHealth {
         Ok(Some(permit))
     }
 
+    /// Brings candidates back as long as more are out than may be: the pool has become smaller.
+    pub(crate) fn restore_surplus(&self, now: Timestamp) {
+        let Some(config) = &self.settings.config.ejection else { return };
+        let allowed = EjectionCap::allowed(self.pool.all().len(), config.max_ejected);
+        for seat in &self.seats {
+            if self.state.cap.taken() > allowed && seat.place.restore(&self.state.cap, now) {
+                seat.health.live.serves_from(now);
+                self.settings.tell(now, Subject::Candidate(seat.health.id()), HealthChange::Restored);
+            }
+        }
+    }
+
     /// The request ended without saying how.
     pub(crate) fn release(&self, index: CandidateIndex, ticket: Ticket) {
         self.seats[index.get()].give_back(ticket);
@@ -408,21 +444,31 @@ impl PoolHealth {
             let permits = match ticket.shared {
                 SharedPermits::Taken(permits) => permits,
                 SharedPermits::Closed { changes } if changes == self.shared_changes() => seat.unasked(),
-                // Some breaker changed meanwhile, perhaps one of these: the result may be of before.
+                // Some shared breaker changed meanwhile, perhaps one of these: the result may be of before. One count for
+                // all of them costs a few results of others while one flaps, and admission one word instead of three.
                 SharedPermits::Closed { .. } => [None, None, None],
             };
-            self.record_shared(seat, permits, evidence, now);
+            self.record_shared(index, permits, evidence, now);
         }
-        self.rest(seat, evidence, result, now);
+        if !seat.health.is_before_reset(ticket.era) {
+            self.rest(seat, evidence, result, now);
+        }
         if is_current {
-            self.count(seat, evidence, result, now);
+            self.count(seat, ticket.era, evidence, result, now);
         }
     }
 
-    fn record_shared(&self, seat: &Seat, permits: [Option<Permit>; 3], evidence: Evidence, now: Timestamp) {
+    fn record_shared(
+        &self,
+        index: CandidateIndex,
+        permits: [Option<Permit>; 3],
+        evidence: Evidence,
+        now: Timestamp,
+    ) {
+        let seat = &self.seats[index.get()];
         for (place, permit) in permits.into_iter().enumerate() {
             if let Some(shared) = &seat.shared[place] {
-                let outcome = self.outcome_for(shared, evidence, now);
+                let outcome = self.outcome_for(index, shared, evidence, now);
                 self.record(seat, place + 1, permit, outcome, now);
             }
         }
@@ -435,12 +481,21 @@ impl PoolHealth {
 
     /// What a result says of those that the candidate shares something with: only what reaches that far. Successes
     /// count while there were such failures.
-    fn outcome_for(&self, shared: &Shared, evidence: Evidence, now: Timestamp) -> CallOutcome {
+    fn outcome_for(
+        &self,
+        index: CandidateIndex,
+        shared: &Shared,
+        evidence: Evidence,
+        now: Timestamp,
+    ) -> CallOutcome {
         match evidence {
             Evidence::Success if shared.is_armed(now) => CallOutcome::Success,
             Evidence::Failure(reach) if shared.scope.is_reached_by(reach) => {
                 let window = self.settings.config.breaker.map_or(Duration::ZERO, |breaker| breaker.window);
                 shared.arm(window, now);
+                if !self.suspects.has_shared(index) {
+                    shared.condition.marks.set();
+                }
                 CallOutcome::Failure
             }
             _ => CallOutcome::Ignored,
@@ -467,7 +522,11 @@ impl PoolHealth {
     fn rest(&self, seat: &Seat, evidence: Evidence, result: &RequestResult, now: Timestamp) {
         let config = &self.settings.config.cool_down;
         let (reach, asked) = match evidence {
-            Evidence::RateLimited(reach) => (reach, Some(result.retry_after.unwrap_or(config.without_hint))),
+            // Some providers say zero, or less: that is no hint.
+            Evidence::RateLimited(reach) => (
+                reach,
+                Some(result.retry_after.filter(|wait| !wait.is_zero()).unwrap_or(config.without_hint)),
+            ),
             Evidence::Failure(reach) => (reach, result.retry_after),
             Evidence::Refused(reach) => (reach, None),
             Evidence::Success | Evidence::Nothing => return,
@@ -515,14 +574,17 @@ impl PoolHealth {
 
     fn restore_if_over(&self, seat: &Seat, now: Timestamp) {
         if seat.place.restore_if_over(&self.state.cap, now) {
+            seat.health.live.serves_from(now);
             self.settings.tell(now, Subject::Candidate(seat.health.id()), HealthChange::Restored);
         }
     }
 
     #[cold]
     fn turn_panic(&self, panic: bool, now: Timestamp) {
-        if self.state.panicking.swap(panic, Ordering::Relaxed) != panic {
-            let census = self.census(&self.pool.all(), now);
+        let census = self.census(&self.pool.all(), now);
+        // Decisions of before may come late: what is told is what is so now.
+        let is_so = census.is_panic(self.settings.config.panic_threshold) == panic;
+        if is_so && self.state.panicking.swap(panic, Ordering::Relaxed) != panic {
             let (healthy, of) = census.healthy();
             let change =
                 if panic { HealthChange::PanicBegan { healthy, of } } else { HealthChange::PanicEnded };

@@ -68,7 +68,7 @@ impl fmt::Display for Exclusion {
 pub struct HealthReport {
     /// The candidate.
     pub candidate: CandidateId,
-    /// Why it is left out; `None` when it is not.
+    /// Why it is left out, unless too few others are healthy; `None` when it is not.
     pub exclusion: Option<Exclusion>,
     /// The score, from 0 to 1.
     pub overall_score: Ratio,
@@ -88,7 +88,7 @@ pub struct HealthReport {
     pub failed: u32,
     /// Where its own breaker is.
     pub circuit: CircuitState,
-    /// How long ago the last result was; `None` when there was none.
+    /// How long ago the last result was, or its new beginning after an ejection or a reset; `None` when there was neither.
     pub idle: Option<Duration>,
 }
 

@@ -99,8 +99,9 @@ impl HealthAwareRouter {
         &self.settings.config
     }
 
-    /// The health of a pool, or of a new version of one. Candidates that are known go on as they are; those that are no
-    /// longer in the model's pool free their places among the ejected.
+    /// The health of a pool, or of a new version of one: pools of one model name are versions of one pool, the latest
+    /// counts. Candidates that are known go on as they are; those that are no longer in the model's pool free their places
+    /// among the ejected.
     pub fn attach(&self, pool: &Arc<Pool>, now: Timestamp) -> PoolHealth {
         let mut known = self.known();
         known.forget_the_gone();
@@ -119,7 +120,9 @@ impl HealthAwareRouter {
             state,
             settings: Arc::clone(&self.settings),
         };
+        drop(known);
         attached.watch(now);
+        attached.restore_surplus(now);
         attached
     }
 
@@ -142,18 +145,23 @@ impl HealthAwareRouter {
     pub fn reset(&self, candidate: &CandidateId, now: Timestamp) -> bool {
         let known = self.known();
         let Some(health) = known.find(candidate) else { return false };
-        let subject = Subject::Candidate(health.id());
-        for shared in known.scopes(candidate) {
+        let scopes: Vec<_> = known.scopes(candidate).collect();
+        let pools: Vec<_> = known.pools.values().map(KnownPool::alive).collect();
+        // Listeners may ask about health.
+        drop(known);
+
+        for shared in scopes {
             self.settings.shared_changes.fetch_add(1, Ordering::Relaxed);
             self.tell_circuit(now, Subject::Shared(&shared.scope), shared.condition.reset(now));
         }
+        let subject = Subject::Candidate(health.id());
         self.tell_circuit(now, subject, health.own.reset(now));
-        for (state, places) in known.pools.values().map(KnownPool::alive) {
+        for (state, places) in pools {
             let own = places.iter().filter(|(of, _)| Arc::ptr_eq(of, &health));
             let restored = own.filter(|(_, place)| place.restore(&state.cap, now));
             restored.for_each(|_| self.settings.tell(now, subject, HealthChange::Restored));
         }
-        health.begin_anew(&self.settings.config, now);
+        health.begin_after_reset(&self.settings.config, now);
         // Well is well: no slow start.
         health.live.serves_from(Timestamp::ORIGIN);
         true

@@ -123,17 +123,21 @@ fn add(part: &AtomicU64, tag: u64, one: u64) {
 fn added(word: u64, tag: u64, one: u64) -> Option<u64> {
     let there = word >> TAG_SHIFT;
     if there == tag {
-        let count = if one == 1 { word } else { word >> COUNT_BITS };
-        return (count & COUNT_MASK != COUNT_MASK).then(|| word + one);
+        // Both stop when one is full: their proportion stays.
+        let is_full = |count: u64| count & COUNT_MASK == COUNT_MASK;
+        return (!is_full(word) && !is_full(word >> COUNT_BITS)).then(|| word + one);
     }
     is_newer(tag, there, word).then_some(tag << TAG_SHIFT | one)
 }
 
+/// How many parts late a result may come; what looks later is a long idle time, seen through the end of the numbers.
+const LATEST: u64 = 64;
+
 /// Whether a tag is of a later generation, or of the same and a later time, than the one in a word.
 fn is_newer(tag: u64, there: u64, word: u64) -> bool {
     let generations = (tag >> EPOCH_BITS).wrapping_sub(there >> EPOCH_BITS) as u8;
-    let epochs = tag.wrapping_sub(there) & EPOCH_MASK;
-    word == 0 || (generations != 0 && generations < 0x80) || (generations == 0 && epochs < EPOCH_MASK / 2)
+    let late = there.wrapping_sub(tag) & EPOCH_MASK;
+    word == 0 || (generations != 0 && generations < 0x80) || (generations == 0 && late > LATEST)
 }
 
 /// Whether a part belongs to the window of so many parts whose newest is `newest`. Clocks of threads differ, so one part more than
@@ -186,18 +190,23 @@ mod tests {
         for days in [1, 26, 49, 60, 193] {
             assert_eq!(window.counts(0, at(5_000 + days * 86_400_000)).failed, 0, "{days} days");
         }
-        window.record(0, Counted::Failure, at(86_400_000));
-        window.record(0, Counted::Failure, at(0));
-        assert_eq!(window.counts(0, at(86_400_000)).failed, 1);
+        for days in [1, 26, 49, 60, 100, 150, 193, 300] {
+            let now = 5_000 + days * 86_400_000;
+            window.record(0, Counted::Failure, at(now));
+            window.record(0, Counted::Failure, at(now - 50_000));
+            assert_eq!(window.counts(0, at(now)).failed, 1, "{days} days");
+        }
         window.record(0, Counted::Failure, Timestamp::MAX);
     }
 
     #[test]
     fn a_full_part_stops_counting() {
         let window = OutcomeWindow::new(WINDOW);
-        (0..70_000).for_each(|_| window.record(0, Counted::Failure, at(0)));
-        window.record(0, Counted::Success, at(0));
-        assert_eq!(window.counts(0, at(0)), Counts { succeeded: 1, failed: 65_535, slow: 0 });
+        for number in 0..400_000 {
+            window.record(0, if number % 4 == 0 { Counted::Failure } else { Counted::Success }, at(0));
+        }
+        let counts = window.counts(0, at(0));
+        assert!(counts.succeeded == 65_535 && (counts.failure_rate() - 0.25).abs() < 0.001, "{counts:?}");
     }
 
     proptest! {

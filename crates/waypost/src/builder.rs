@@ -156,7 +156,7 @@ impl RouterBuilder {
     }
 
     /// How sick candidates are kept out and let back in, instead of the settings'. Default: [`HealthConfig::default`];
-    /// [`HealthConfig::off`] looks at nothing.
+    /// [`HealthConfig::off`] learns nothing from results.
     pub fn health(mut self, health: HealthConfig) -> Self {
         self.health = Some(health);
         self

@@ -104,7 +104,7 @@ impl Router {
         let mut selected = self.select(request, context, start).inspect_err(|error| metrics.failed(error))?;
         let time = clock.now().since(start);
         if time > config.max_routing_time {
-            selected.detach();
+            selected.abandon();
             metrics.failed(&RoutingError::Timeout);
             return Err(RoutingError::Timeout);
         }

@@ -104,7 +104,15 @@ impl SelectedProvider {
     /// Lets go of the lease without saying how the request ended: nothing is recorded and the request is no longer
     /// counted as in flight. For callers that cannot keep this value while the request runs; they report by
     /// [`Router::record_result`](crate::Router::record_result).
+    ///
+    /// Its place at a half-open breaker stays taken until that report comes, or the breaker's lease is over.
     pub fn detach(mut self) {
+        self.lease.holder_mut().detach();
+        self.open = false;
+    }
+
+    /// Lets go of everything: the request will not be made.
+    pub(crate) fn abandon(mut self) {
         self.open = false;
     }
 

@@ -113,7 +113,7 @@ fn cb_4_three_of_five_open_and_four_say_nothing() {
     assert_eq!((opened.reason, opened.failures, opened.of), (Some(TripReason::FailureRatio), 3, 5));
 }
 
-/// A half-open breaker with four places and a ratio of a half.
+/// A half-open breaker with four places and a ratio of three quarters.
 fn four_places() -> (CircuitBreaker, Vec<Permit>) {
     let config = BreakerConfig {
         failure_ratio: Some(ratio(3, 4)),
@@ -302,6 +302,55 @@ fn slow_answers_open_it_too() {
     let (permit, _) = breaker.try_acquire(at(0)).unwrap();
     let opened = breaker.record(permit, SlowSuccess, at(0), || 0.5).unwrap();
     assert_eq!((opened.reason, opened.failures, opened.of), (Some(TripReason::SlowRatio), 2, 4));
+}
+
+#[test]
+fn failures_expire_with_the_window_and_a_later_success_may_complete_the_volume() {
+    let by_ratio = BreakerConfig {
+        failure_ratio: Some(ratio(1, 2)),
+        min_volume: 4,
+        window: Duration::from_secs(2),
+        ..config()
+    };
+    let breaker = CircuitBreaker::new(by_ratio);
+    send_all(&breaker, 0, 3);
+    for _ in 0..9 {
+        assert!(send(&breaker, Failure, 2_300) || breaker.state() == Open);
+        if breaker.state() == Open {
+            break;
+        }
+    }
+    assert_eq!(
+        (breaker.state(), breaker.window.counts(0, at(2_300)).failed),
+        (Open, 4),
+        "the first three do not count"
+    );
+    let breaker = CircuitBreaker::new(by_ratio);
+    send_all(&breaker, 0, 3);
+    assert!(send(&breaker, Success, 1_500));
+    assert_eq!(breaker.state(), Open, "the fourth result completes the volume");
+    let breaker = CircuitBreaker::new(by_ratio);
+    send_all(&breaker, 0, 3);
+    (0..50).for_each(|_| assert!(send(&breaker, Success, 2_500)));
+    assert_eq!(breaker.state(), Closed);
+}
+
+#[test]
+fn thresholds_are_inclusive_whatever_is_rounded() {
+    let percent = BreakerConfig { failure_ratio: Some(ratio(28, 100)), min_volume: 25, ..config() };
+    let breaker = CircuitBreaker::new(percent);
+    send_all(&breaker, 0, 7);
+    (0..18).for_each(|_| _ = send(&breaker, Success, 0));
+    assert_eq!(breaker.state(), Open);
+}
+
+#[test]
+fn a_slow_answer_in_panic_closes_it_too() {
+    let breaker = CircuitBreaker::new(BreakerConfig { consecutive_failures: 1, ..config() });
+    assert!(send(&breaker, Failure, 0));
+    let (anyway, _) = breaker.acquire_anyway(at(10));
+    breaker.record(anyway, SlowSuccess, at(20), || 0.5);
+    assert_eq!(breaker.state(), Closed);
 }
 
 #[test]

@@ -8,7 +8,6 @@ use loom::thread;
 use waypost_core::Ratio;
 
 use super::{at, is_caught};
-use crate::circuit::Gate;
 use crate::{BreakerConfig, CallOutcome, CircuitBreaker, CircuitState, Permit};
 
 /// A breaker as models see it: it opens for a second, and leases last ten.
@@ -49,7 +48,7 @@ impl Breaker for CircuitBreaker {
     }
 
     fn looks_free(&self, second: u64) -> bool {
-        matches!(self.gate(at(second)), Gate::Closed | Gate::Ready)
+        self.would_admit(at(second))
     }
 
     fn state(&self) -> CircuitState {

@@ -139,6 +139,8 @@ fn hs_1_ejections_never_exceed_the_cap() {
         place.restore(&cap, at(6));
         leaves.join().expect("no panic");
         assert_eq!(cap.taken(), 0);
+        let again = place.eject(&cap, 1, &EjectionConfig::default(), at(7), || 0.5);
+        assert!(again.is_none(), "who left is never ejected again");
     });
     assert!(is_caught(|| {
         let cap = Arc::new(LooksThenTakes(AtomicU64::new(0)));

@@ -35,7 +35,7 @@ const READS_THEN_WRITES: u8 = 1;
 const TWO_WORDS: u8 = 2;
 const CLEARS_THEN_ADDS: u8 = 3;
 const TAKES_OUT_AND_PUTS_BACK: u8 = 4;
-const SLOW_FIRST_AND_TWICE: u8 = 5;
+const READS_THEN_WRITES_SLOW: u8 = 5;
 
 /// One part with a flaw: its second, successes, failures and slow successes, 16 bits each; failures may be in a word of
 /// their own.
@@ -68,9 +68,10 @@ impl<const FLAW: u8> Window for Flawed<FLAW> {
                 let taken = self.word.swap(0, Ordering::Relaxed);
                 self.word.fetch_add(taken + one, Ordering::Relaxed);
             }
-            SLOW_FIRST_AND_TWICE if counted == Counted::SlowSuccess => {
-                self.slow.fetch_add(2, Ordering::Relaxed);
+            READS_THEN_WRITES_SLOW if counted == Counted::SlowSuccess => {
                 self.word.fetch_add(one, Ordering::Relaxed);
+                let slow = self.slow.load(Ordering::Relaxed);
+                self.slow.store(slow + 1, Ordering::Relaxed);
             }
             _ => _ = self.word.fetch_add(one, Ordering::Relaxed),
         }
@@ -162,20 +163,22 @@ fn hm_4_counts_of_a_window_only_grow() {
     assert!(is_caught(counts_only_grow::<Flawed<TAKES_OUT_AND_PUTS_BACK>>));
 }
 
-/// HM5: slow successes, which are counted in a word of their own, are off by no more than those who record at the time.
+/// HM5: slow successes, which are counted in a word of their own, are off by no more than the two who record at the time,
+/// and by none when they are done.
 fn pairs_are_nearly_of_one_moment<W: Window>() {
     let window = Arc::new(W::new());
-    window.record(Counted::Failure, 5);
     let reader = beside(&window, |window| window.counts(5));
+    let other = beside(&window, |window| window.record(Counted::SlowSuccess, 5));
     window.record(Counted::SlowSuccess, 5);
+    other.join().expect("no panic");
     let meanwhile = reader.join().expect("no panic");
-    assert!(meanwhile.slow.abs_diff(meanwhile.succeeded) <= 1, "{meanwhile:?}");
+    assert!(meanwhile.slow.abs_diff(meanwhile.succeeded) <= 2, "{meanwhile:?}");
     let counts = window.counts(5);
-    assert_eq!((counts.slow, counts.succeeded), (1, 1));
+    assert_eq!((counts.slow, counts.succeeded), (2, 2));
 }
 
 #[test]
 fn hm_5_slow_answers_are_off_by_those_who_record_now() {
     loom::model(pairs_are_nearly_of_one_moment::<OutcomeWindow>);
-    assert!(is_caught(pairs_are_nearly_of_one_moment::<Flawed<SLOW_FIRST_AND_TWICE>>));
+    assert!(is_caught(pairs_are_nearly_of_one_moment::<Flawed<READS_THEN_WRITES_SLOW>>));
 }

@@ -9,8 +9,14 @@ use crate::EjectionReason;
 use crate::ejection::{EjectionCap, tail};
 use crate::window::Counts;
 
-/// For so long after its return latencies are not held against a candidate: the histograms remember those of before.
+/// For so long after its return neither latencies nor the score, which has them in it, are held against a candidate: the
+/// histograms remember those of before.
 const LATENCY_MEMORY: Duration = Duration::from_secs(60);
+
+/// How often a pool is looked at when there is no ejection to say so.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Candidates that one look ejects: each takes two rounds through the pool, on the thread of some request.
+const MOST_PER_LOOK: usize = 4;
 
 /// How a candidate does.
 #[derive(Debug, Clone, Copy)]
@@ -41,24 +47,33 @@ impl Peers {
 }
 
 impl PoolHealth {
-    /// Counts a result of the present, and looks for outliers if it is time.
-    pub(super) fn count(&self, seat: &Seat, evidence: Evidence, result: &RequestResult, now: Timestamp) {
+    /// Counts a result of the present, and looks at the pool if it is time.
+    pub(super) fn count(
+        &self,
+        seat: &Seat,
+        era: u32,
+        evidence: Evidence,
+        result: &RequestResult,
+        now: Timestamp,
+    ) {
         let success = match evidence {
             Evidence::Success => true,
             Evidence::Failure(_) => false,
             _ => return,
         };
-        let in_a_row = seat.health.count(success, &self.settings.config, now);
+        let in_a_row = seat.health.count(era, success, &self.settings.config, now);
         if !success {
             seat.health.note_status(result.status_code);
         }
-        let Some(ejection) = &self.settings.config.ejection else { return };
-        if ejection.consecutive_failures.is_some_and(|most| most > 0 && in_a_row >= most) {
+        let ejection = self.settings.config.ejection.as_ref();
+        let most = ejection.and_then(|ejection| ejection.consecutive_failures).filter(|&most| most > 0);
+        if most.is_some_and(|most| in_a_row >= most) {
             self.eject(seat, EjectionReason::ConsecutiveFailures(in_a_row), now);
         }
         let look_at = self.state.look_at.load(Ordering::Relaxed);
         if now.as_nanos() >= look_at {
-            let next = (now + ejection.interval).as_nanos();
+            let interval = ejection.map_or(LOOK_INTERVAL, |ejection| ejection.interval);
+            let next = (now + interval).as_nanos();
             // One of those who come at once looks for all.
             if self
                 .state
@@ -66,40 +81,53 @@ impl PoolHealth {
                 .compare_exchange(look_at, next, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok()
             {
-                self.eject_outliers(now);
+                self.look(now);
             }
         }
     }
 
-    /// Ejects who does worst, as long as somebody stands out and there is room.
+    /// Brings back whose time is over, and ejects who does worst, as long as somebody stands out and there is room.
     #[cold]
-    fn eject_outliers(&self, now: Timestamp) {
+    fn look(&self, now: Timestamp) {
+        let config = &self.settings.config;
         for seat in &self.seats {
             self.restore_if_over(seat, now);
             // Whoever gets no requests publishes nothing: strategies would believe the last that was.
-            if seat.health.score.idle(now).is_some_and(|idle| idle > self.settings.config.health_window) {
-                seat.health.publish(&self.settings.config, now);
+            if seat.health.score.idle(now).is_some_and(|idle| idle > config.health_window) {
+                seat.health.publish(config, now);
             }
         }
+        if config.ejection.is_none() {
+            return;
+        }
         let look = self.state.looks.fetch_add(1, Ordering::Relaxed) as u32 + 1;
-        while let Some((seat, reason)) = self.worst(look, now) {
-            if !self.eject(seat, reason, now) {
-                break;
+        for _ in 0..MOST_PER_LOOK {
+            match self.worst(look, now) {
+                Some((seat, reason)) if self.eject(seat, reason, now) => {}
+                _ => break,
             }
         }
     }
 
     fn eject(&self, seat: &Seat, reason: EjectionReason, now: Timestamp) -> bool {
         let Some(config) = &self.settings.config.ejection else { return false };
-        let allowed = EjectionCap::allowed(self.pool.all().len(), config.max_ejected);
+        let allowed = EjectionCap::allowed(self.eligible(now), config.max_ejected);
         let ejected = seat.place.eject(&self.state.cap, allowed, config, now, || self.draw());
         let Some((until, count)) = ejected else { return false };
         seat.health.begin_anew(&self.settings.config, now);
-        seat.health.live.serves_from(until);
         seat.health.own.marks.set();
         let change = HealthChange::Ejected { reason, until, count };
         self.settings.tell(now, Subject::Candidate(seat.health.id()), change);
         true
+    }
+
+    /// Candidates that could serve, were they not ejected or their breakers open.
+    fn eligible(&self, now: Timestamp) -> usize {
+        let available = self.pool.all();
+        let takes_part =
+            |&place: &usize| self.pool.index(place).is_some_and(|index| available.contains(index));
+        let could = |&place: &usize| !matches!(self.seats[place].standing(now), Standing::Out(..));
+        (0..self.seats.len()).filter(takes_part).filter(could).count()
     }
 
     /// The outlier with the highest share of failures, and what makes it one.
@@ -170,20 +198,12 @@ impl PoolHealth {
         }
         // Who failed, but not of late, is over it: others may have begun anew since, and look better for that.
         let reason = self.fails_more(showing.counts, peers).filter(|_| seat.health.fails_now(now));
-        let lasting = || self.is_slower(seat, showing, peers, now).or(self.scores_less(showing, peers));
-        reason.or_else(|| lasting().filter(|_| seat.place.stands_out_again(look)))
+        let lasting = || self.is_slower(showing, peers).or(self.scores_less(showing, peers));
+        let judged = || !seat.place.is_just_back(LATENCY_MEMORY, now);
+        reason.or_else(|| lasting().filter(|_| judged() && seat.place.stands_out_again(look)))
     }
 
-    fn is_slower(
-        &self,
-        seat: &Seat,
-        showing: Showing,
-        peers: Peers,
-        now: Timestamp,
-    ) -> Option<EjectionReason> {
-        if seat.place.is_just_back(LATENCY_MEMORY, now) {
-            return None;
-        }
+    fn is_slower(&self, showing: Showing, peers: Peers) -> Option<EjectionReason> {
         let p50 = self.p50_too_long(showing).filter(|_| peers.are_most(peers.p50_in_time));
         let p95 = self.p95_too_long(showing).filter(|_| peers.are_most(peers.p95_in_time));
         p50.map(EjectionReason::P50Latency).or(p95.map(EjectionReason::P95Latency))
@@ -198,7 +218,9 @@ impl PoolHealth {
         let config = &self.settings.config;
         let ejection = config.ejection.as_ref()?;
         let own = counts.failure_rate();
-        let (failed, total) = (peers.failed - counts.failed, peers.total - counts.total());
+        // Results come in while all are added up: what is subtracted may be newer than the sum.
+        let total = peers.total.saturating_sub(counts.total());
+        let failed = peers.failed.saturating_sub(counts.failed).min(total);
         let others = f64::from(failed) / f64::from(total.max(1));
         if ejection.failure_percentage.is_some_and(|most| own >= most.get() && others < most.get()) {
             return Some(EjectionReason::FailurePercentage(own));

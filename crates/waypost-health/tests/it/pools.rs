@@ -90,7 +90,7 @@ fn pn_3_all_sick_is_panic_and_a_threshold_of_zero_is_none() {
         rig.left()
     };
     let left = all_sick(Ratio::of(1, 2));
-    assert_eq!((left.places.len(), left.panic), (10, true), "everybody counts alike, whatever the priority");
+    assert_eq!((left.places.len(), left.panic), (10, true));
     let left = all_sick(Ratio::ZERO);
     assert_eq!((left.places.len(), left.panic, left.retry_after.is_some()), (0, false, true));
 }
@@ -110,7 +110,11 @@ fn trap_32_panic_ignores_what_was_seen_and_nothing_else() {
     let left = rig.left();
     // One of the four that could be healthy is.
     assert_eq!((left.places, left.panic), (vec![0, 1, 2, 7], true));
-    assert_eq!(left.retry_after, Some(Duration::from_secs(9)).min(left.retry_after));
+    assert_eq!(
+        left.retry_after,
+        Some(Duration::from_secs(9)),
+        "when the first of those that are out is back"
+    );
     for place in [3, 4, 5, 6] {
         let index = rig.index(place);
         assert!(
@@ -235,7 +239,82 @@ fn off_is_off() {
     rig.send_all(0, 100, &failed(503));
     rig.send_all(1, 100, &failed(401));
     assert!(rig.places() == [0, 1, 2] && rig.told().is_empty());
+    rig.health.reset(rig.pool[rig.index(0)].id(), rig.now);
     assert_eq!(rig.pool.live(rig.index(0)).health(), Ratio::ONE);
+}
+
+#[test]
+fn until_when_is_until_the_last_reason_is_over_and_a_try_tells_nothing() {
+    let mut rig = Rig::of(only_breakers(), 4);
+    (0..5).for_each(|_| {
+        let both =
+            failed(503).reaching(waypost_core::FaultScope::Provider).retry_after(Duration::from_secs(2));
+        rig.of_pool.update_health(rig.index(0), &both, rig.now);
+    });
+    let why = rig.of_pool.exclusion(rig.index(0), rig.now).unwrap();
+    assert_eq!(
+        (why.reason, why.remaining.unwrap().as_secs()),
+        (LeftOutReason::CoolingDown, 5),
+        "the breaker's"
+    );
+    rig.wait(5_010);
+    let _probe = rig.admit(0).unwrap();
+    let why = rig.of_pool.exclusion(rig.index(0), rig.now).unwrap();
+    assert_eq!((why.reason, why.remaining), (LeftOutReason::CircuitHalfOpen, None));
+    assert_eq!(rig.left().retry_after, None);
+}
+
+#[test]
+fn a_detached_request_keeps_its_place_until_its_result_comes() {
+    let mut rig = Rig::of(only_breakers(), 4);
+    rig.send_all(0, 5, &failed(503));
+    rig.wait(5_010);
+    let mut probe = rig.admit(0).unwrap();
+    probe.detach();
+    drop(probe);
+    assert!(rig.admit(0).is_none(), "it is under way");
+    rig.of_pool.update_health(rig.index(0), &answered(), rig.now);
+    assert!(rig.admit(0).is_some());
+}
+
+#[test]
+fn a_listener_may_ask_about_health_whatever_it_hears() {
+    let health = Arc::new(std::sync::OnceLock::<Arc<waypost_health::HealthAwareRouter>>::new());
+    let (asks, heard) = (Arc::clone(&health), Arc::new(std::sync::atomic::AtomicU64::new(0)));
+    let count = Arc::clone(&heard);
+    let router = waypost_health::HealthAwareRouter::new(only_breakers(), 1).on_event(move |event| {
+        let waypost_health::Subject::Candidate(id) = event.subject else { return };
+        assert!(asks.get().unwrap().health_report(id, event.now).is_some());
+        count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    });
+    let router = Arc::new(router);
+    health.set(Arc::clone(&router)).unwrap();
+    let pool = pool("m", ["a", "b"].map(candidate));
+    let now = waypost_core::Timestamp::ORIGIN + Duration::from_secs(5);
+    let of_pool = router.attach(&pool, now);
+    (0..5).for_each(|_| of_pool.update_health(pool.index(0).unwrap(), &failed(503), now));
+    assert!(router.reset(pool.candidates()[0].id(), now));
+    (0..3).for_each(|_| _ = router.report_check(pool.candidates()[0].id(), CheckOutcome::Failed, now));
+    assert_eq!(heard.load(std::sync::atomic::Ordering::Relaxed), 3);
+}
+
+#[test]
+fn when_a_pool_shrinks_those_who_are_out_beyond_the_cap_are_back() {
+    let config = HealthConfig { min_samples: 5, ..crate::rig::only_ejection() };
+    let mut rig = Rig::of(config, 4);
+    for number in 0..60 {
+        for place in 0..4 {
+            rig.send(place, &if place < 2 { failed(500) } else { answered() });
+        }
+        rig.wait(40 + number % 2);
+    }
+    assert_eq!(rig.places(), [2, 3]);
+    let first_two = rig.pool.candidates()[..2].iter().map(Arc::clone);
+    let smaller = Arc::new(waypost_core::Pool::new("m".parse().unwrap(), first_two).unwrap());
+    let of_smaller = rig.health.attach(&smaller, rig.now);
+    let mut set = smaller.all();
+    of_smaller.filter_healthy(&mut set, rig.now, &mut Directives::default());
+    assert_eq!(set.len(), 1, "never all");
 }
 
 #[test]
@@ -263,15 +342,17 @@ fn a_success_that_nobody_admitted_does_not_close_an_open_breaker() {
 
 #[test]
 fn what_is_published_goes_to_unknown_when_nobody_asks() {
-    let mut rig = Rig::of(HealthConfig { breaker: None, ..HealthConfig::default() }, 3);
-    rig.send_all(0, 15, &failed(503));
-    let published = |rig: &Rig| rig.pool.live(rig.index(0)).health().get();
-    assert!(published(&rig) < 0.5);
-    for _ in 0..120 {
-        rig.wait(1_000);
-        rig.send_all(1, 1, &answered());
+    for config in [HealthConfig::default(), HealthConfig { ejection: None, ..HealthConfig::default() }] {
+        let mut rig = Rig::of(HealthConfig { breaker: None, ..config }, 3);
+        rig.send_all(0, 15, &failed(503));
+        let published = |rig: &Rig| rig.pool.live(rig.index(0)).health().get();
+        assert!(published(&rig) < 0.5);
+        for _ in 0..120 {
+            rig.wait(1_000);
+            rig.send_all(1, 1, &answered());
+        }
+        assert!((published(&rig) - 0.85).abs() < 0.01, "{}", published(&rig));
     }
-    assert!((published(&rig) - 0.85).abs() < 0.01, "{}", published(&rig));
 }
 
 #[test]

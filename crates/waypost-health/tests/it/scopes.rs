@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use waypost_core::{FaultScope, LeftOutReason};
-use waypost_health::HealthConfig;
+use waypost_health::{CoolDownConfig, HealthConfig};
 
 use crate::rig::{Rig, answered, candidate, failed, only_breakers};
 
@@ -38,6 +38,34 @@ fn u12_a_sink_that_does_not_say_how_long_gets_less_than_one_request_a_second() {
         rig.wait(20);
     }
     assert!((28..=60).contains(&sent), "{sent} in a minute");
+}
+
+#[test]
+fn u12_zero_is_no_hint_and_the_times_are_the_settings() {
+    let cool_down =
+        CoolDownConfig { without_hint: seconds(3), at_most: seconds(40), refused_credential: seconds(50) };
+    let mut rig = Rig::of(HealthConfig { cool_down, ..HealthConfig::default() }, 5);
+    rig.send_all(0, 1, &failed(429).retry_after(Duration::ZERO));
+    rig.send_all(1, 1, &failed(429));
+    rig.send_all(2, 1, &failed(429).retry_after(seconds(60)));
+    rig.send_all(3, 1, &failed(401));
+    let mut back = Vec::new();
+    for second in 1..=60 {
+        rig.wait(1_000);
+        back.push((second, rig.places().len()));
+    }
+    back.dedup_by_key(|(_, left)| *left);
+    assert_eq!(back, [(1, 1), (3, 3), (40, 4), (50, 5)]);
+}
+
+#[test]
+fn a_late_refusal_of_a_key_that_was_reset_benches_nobody() {
+    let rig = two_by_two();
+    let late = rig.admit(0).unwrap();
+    rig.send_all(1, 1, &failed(401));
+    assert!(rig.health.reset(rig.pool[rig.index(0)].id(), rig.now));
+    late.settle(&failed(401), rig.now);
+    assert_eq!(rig.places().len(), 9);
 }
 
 #[test]

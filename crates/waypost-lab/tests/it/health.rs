@@ -289,10 +289,10 @@ fn trap_8_callers_that_try_again_do_not_multiply_what_a_dead_fleet_gets() {
     let (attempts, requests) = (refusing.between(21.0, 80.0).count(), 59.0 * 4.0 * RATE);
     assert!((attempts as f64) < 0.01 * requests, "{attempts} attempts for {requests} requests");
     assert!(refusing.report.refused_by_kind.contains_key("all_providers_unhealthy"));
-    // Panic, the default, tries: once, and once more, but never more often than callers do.
+    // Panic, the default, tries: each request as often as its caller does.
     let run = run(&scenario, 1);
     let attempts = run.between(21.0, 79.0).count() as f64 / (58.0 * 4.0 * RATE);
-    assert!((1.0..=2.05).contains(&attempts), "{attempts} attempts per request");
+    assert!((1.9..=2.05).contains(&attempts), "{attempts} attempts per request");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use waypost::core::{
     Pool, RoutingTableUpdate, SelectContext, Stage, TenantId, TenantRoutingConfig, Timestamp, TokenUsage,
     Weight,
 };
-use waypost::health::{BreakerConfig, CheckOutcome, HealthConfig};
+use waypost::health::{BreakerConfig, CheckOutcome, HealthConfig, SlowStartConfig};
 use waypost::{
     GatewayRequest, LoadBalancingStrategy, ProviderCandidate, RequestResult, Router, RouterBuilder,
     RoutingContext, RoutingError, SelectedProvider,
@@ -107,6 +107,24 @@ fn all_sick_is_panic_and_without_panic_an_error_that_says_when_to_come_back() {
 }
 
 #[test]
+fn pn_3_in_panic_tiers_get_what_their_candidates_are() {
+    for (first, second) in [(4, 4), (4, 6), (1, 2)] {
+        let add = |builder: RouterBuilder, i: usize| {
+            let tier = u8::from(i >= first);
+            builder.candidate(ProviderCandidate::openai(format!("p{i}"), "m").tier(tier))
+        };
+        let router = (0..first + second).fold(Router::builder().seed(1), add);
+        let router = router.strategy(LoadBalancingStrategy::PriorityTiers).build().unwrap();
+        assert!((0..20).all(|_| route(&router).candidate().tier() == 0), "all are well");
+        fail_all(&router, first + second);
+        // Turns: exact over each round of all.
+        let rounds = 10 * (first + second);
+        let at_first = (0..rounds).filter(|_| route(&router).candidate().tier() == 0).count();
+        assert_eq!(at_first, 10 * first, "{first} and {second}");
+    }
+}
+
+#[test]
 fn a_retry_that_excludes_who_failed_does_not_panic_while_the_pool_is_well() {
     let (router, _clock) = clocked(4, HealthConfig::default());
     fail(&router, "p0");
@@ -183,6 +201,9 @@ fn slow_start_follows_recovery_with_any_strategy_and_can_be_switched_off() {
     let slow = share(HealthConfig::default());
     assert!((60..160).contains(&slow), "{slow} of 4,000");
     assert_eq!(share(HealthConfig { slow_start: None, ..HealthConfig::default() }), 1_000);
+    let half = SlowStartConfig { least: waypost::core::Ratio::of(1, 2), ..SlowStartConfig::default() };
+    let half = share(HealthConfig { slow_start: Some(half), ..HealthConfig::default() });
+    assert!((400..650).contains(&half), "{half} of 4,000");
 }
 
 #[test]
@@ -288,7 +309,7 @@ struct Known {
     refused_until: Option<Timestamp>,
     /// Contrary checks in a row, and whether they took it out.
     checks: (bool, u8),
-    /// Which incarnation: results of an older one concern nobody.
+    /// Which incarnation, a new one after each reset: what requests of an older one say concerns nobody.
     life: u32,
 }
 
@@ -414,9 +435,9 @@ impl History {
                 self.known.entry(place).and_modify(|known| known.disabled = false);
             }
             Step::Reset(place) if health.reset(&id_of(place), self.clock.now()) => {
-                self.known
-                    .entry(place)
-                    .and_modify(|known| (known.cool_until, known.refused_until) = (None, None));
+                self.lives += 1;
+                let Some(known) = self.known.get_mut(&place) else { return Ok(()) };
+                (known.cool_until, known.refused_until, known.life) = (None, None, self.lives);
             }
             Step::Check(place, passed) => {
                 let outcome = if passed { CheckOutcome::Passed } else { CheckOutcome::Failed };
