@@ -4,7 +4,8 @@ use core::time::Duration;
 
 use waypost_core::{Age, Ratio};
 
-/// The settings of a [`HealthAwareRouter`](crate::HealthAwareRouter). No breaker stays open, no lease and no ejection lasts
+/// The settings of a [`HealthAwareRouter`](crate::HealthAwareRouter). In configuration files, what can be `None` is
+/// switched off by `false`. No breaker stays open, no lease and no ejection lasts
 /// longer than an hour, whatever they say.
 ///
 /// ```
@@ -53,19 +54,60 @@ pub struct HealthConfig {
     /// Results below which neither scores nor rates nor latencies are judged. Default: 20.
     pub min_samples: u32,
     /// The circuit breakers; `None` for none.
+    #[cfg_attr(feature = "serde", serde(with = "switch"))]
     pub breaker: Option<BreakerConfig>,
     /// How long candidates rest that ask for it.
     pub cool_down: CoolDownConfig,
     /// Outlier ejection; `None` for none.
+    #[cfg_attr(feature = "serde", serde(with = "switch"))]
     pub ejection: Option<EjectionConfig>,
     /// The share that must be healthy of a pool's candidates that could be, that is without those that are drained,
     /// disabled, refused, cooling down or failing their checks; with fewer, what was seen of health is ignored, because
     /// everything at the few would bring them down too. Zero never panics. Default: 0.5.
     pub panic_threshold: Ratio,
     /// How candidates that are new or back are let in; `None` for at once.
+    #[cfg_attr(feature = "serde", serde(with = "switch"))]
     pub slow_start: Option<SlowStartConfig>,
     /// Active checks.
     pub checks: CheckConfig,
+}
+
+/// Settings that can be switched off are written as `false` then: configuration files have no word for none, and what is
+/// left out has its default.
+#[cfg(feature = "serde")]
+mod switch {
+    use serde::de::{Deserialize, Deserializer, Error};
+    use serde::ser::{Serialize, Serializer};
+
+    #[derive(serde::Deserialize)]
+    #[serde(untagged)]
+    enum Setting<T> {
+        On(T),
+        Switch(bool),
+        None(()),
+    }
+
+    pub(super) fn serialize<T: Serialize, S: Serializer>(
+        value: &Option<T>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(value) => value.serialize(serializer),
+            None => serializer.serialize_bool(false),
+        }
+    }
+
+    pub(super) fn deserialize<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+    where
+        T: Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        match Setting::deserialize(deserializer)? {
+            Setting::On(value) => Ok(Some(value)),
+            Setting::Switch(false) | Setting::None(()) => Ok(None),
+            Setting::Switch(true) => Err(Error::custom("say `false`, or the setting")),
+        }
+    }
 }
 
 /// Which latency health looks at.
@@ -107,8 +149,10 @@ pub struct BreakerConfig {
     /// Failures in a row that open it; zero never does. Default: 5.
     pub consecutive_failures: u32,
     /// The share of failures over the window that opens it, inclusive; `None` never does. Default: 0.5.
+    #[cfg_attr(feature = "serde", serde(with = "switch"))]
     pub failure_ratio: Option<Ratio>,
     /// The share of slow answers over the window that opens it, inclusive; `None` never does. Default: none.
+    #[cfg_attr(feature = "serde", serde(with = "switch"))]
     pub slow_ratio: Option<Ratio>,
     /// From when on an answer is slow, by the time to its first token, or in all if that is not known. Default: 30 s.
     pub slow_after: Duration,
@@ -161,11 +205,14 @@ pub struct CoolDownConfig {
 )]
 pub struct EjectionConfig {
     /// Failures in a row; `None` leaves them to the breaker. Default: none.
+    #[cfg_attr(feature = "serde", serde(with = "switch"))]
     pub consecutive_failures: Option<u32>,
     /// The chance that a candidate which is like the others would fail this often; below, it is an outlier. `None` does
     /// not compare. Default: 0.0001.
+    #[cfg_attr(feature = "serde", serde(with = "switch"))]
     pub success_rate: Option<Ratio>,
     /// The share of failures over the window, inclusive; `None` does not look. Default: 0.85.
+    #[cfg_attr(feature = "serde", serde(with = "switch"))]
     pub failure_percentage: Option<Ratio>,
     /// How often a pool is looked at, at most. Default: 1 s.
     pub interval: Duration,

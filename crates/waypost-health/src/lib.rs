@@ -61,11 +61,13 @@
 //! - **A half-open breaker admits at most its permits, and none is lost**: one that never comes back is given out again
 //!   when its lease is over. Results of another generation change nothing.
 //! - **A cool-down never gets shorter**, but by an administrator's word.
-//! - **Never all**: ejection leaves at least one candidate of a pool, races included, and no more are out than allowed.
+//! - **Never all**: ejection leaves at least one of a pool's candidates that could serve, and no more are out than allowed,
+//!   races included.
 //! - **What is known survives** new versions of a pool. A candidate that was taken out and put in again is another.
 //! - **Determinism.** Time is handed in, and all randomness comes from one seed.
-//! - **Allocation, locks.** None where requests pass. Once a second per candidate a result reads quantiles, and once a
-//!   second per pool one looks for outliers: microseconds, linear in candidates.
+//! - **Allocation, locks.** None where requests pass. Once a second per candidate a result reads quantiles, some
+//!   microseconds; once a second per pool one looks for outliers, some tenths of a microsecond for each candidate, and as
+//!   much again for each that it ejects, at most four.
 //! - **Panics.** No result panics; an index of another pool may.
 //!
 //! # What it does not do

@@ -1,6 +1,6 @@
 //! What is written and read.
 
-use waypost_health::HealthConfig;
+use waypost_health::{EjectionConfig, HealthConfig};
 
 use crate::rig::{Rig, failed};
 
@@ -16,6 +16,15 @@ fn a_report_is_serialisable_and_settings_come_back_as_they_were() {
     let config = HealthConfig { min_samples: 7, ejection: None, ..HealthConfig::default() };
     let text = serde_json::to_string(&config).unwrap();
     assert_eq!(serde_json::from_str::<HealthConfig>(&text).unwrap(), config);
+    let off =
+        r#"{"breaker": false, "slow_start": null, "ejection": {"success_rate": false, "max_ejected": 0.3}}"#;
+    let off: HealthConfig = serde_json::from_str(off).unwrap();
+    assert_eq!((off.breaker, off.slow_start), (None, None));
+    let ejection = off.ejection.unwrap();
+    assert_eq!((ejection.success_rate, ejection.max_ejected.get()), (None, 0.3));
+    assert_eq!(ejection.failure_percentage, EjectionConfig::default().failure_percentage);
+    assert!(serde_json::from_str::<HealthConfig>(r#"{"breaker": true}"#).is_err());
+    assert!(serde_json::from_str::<HealthConfig>(r#"{"breaker": {"open_fr": 1}}"#).is_err());
     assert_eq!(serde_json::from_str::<HealthConfig>("{}").unwrap(), HealthConfig::default());
     assert!(serde_json::from_str::<HealthConfig>(r#"{"min_helth_threshold": 0.5}"#).is_err());
 }
