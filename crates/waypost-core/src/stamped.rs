@@ -26,7 +26,11 @@ impl Age {
 
     /// The time as a duration.
     pub const fn as_duration(self) -> Duration {
-        Duration::from_nanos((self.0 as u64) << TICK_BITS)
+        Duration::from_nanos(self.as_nanos())
+    }
+
+    const fn as_nanos(self) -> u64 {
+        (self.0 as u64) << TICK_BITS
     }
 
     /// In units of another age.
@@ -39,6 +43,15 @@ impl Age {
     #[inline]
     pub fn decay(self, half_life: Self) -> f32 {
         if self.0 == 0 { 1.0 } else { (-self.over(half_life)).exp2() }
+    }
+}
+
+impl core::ops::Add<Age> for Timestamp {
+    type Output = Self;
+
+    #[inline]
+    fn add(self, age: Age) -> Self {
+        Self::from_nanos(self.as_nanos().saturating_add(age.as_nanos()))
     }
 }
 

@@ -3,7 +3,7 @@
 use core::fmt;
 use core::time::Duration;
 
-use waypost_core::{Stamp, Timestamp};
+use waypost_core::{Age, Stamp, Timestamp};
 
 use crate::config::{BreakerConfig, LONGEST, ROUNDING, jittered};
 use crate::sync::{AtomicU64, Ordering};
@@ -182,8 +182,8 @@ impl Word {
     }
 
     /// How long it is until the time in the word.
-    fn remaining(self, now: Timestamp) -> Option<Duration> {
-        Some(Stamp::in_word(self.0)?.remaining_at(Stamp::of(now))?.as_duration())
+    fn remaining(self, now: Timestamp) -> Option<Age> {
+        Stamp::in_word(self.0)?.remaining_at(Stamp::of(now))
     }
 
     /// How long ago the time in the word was.

@@ -146,20 +146,22 @@ impl Shared {
 }
 
 /// A candidate's condition, kept as long as its live state is.
+// In this order: what tells whether it is well is on one cache line.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(crate) struct CandidateHealth {
-    id: CandidateId,
-    pub(crate) live: Arc<LiveSlot>,
-    pub(crate) own: Condition,
-    pub(crate) score: HealthScore,
+    disabled: AtomicBool,
     pub(crate) checks: CheckState,
-    window: OutcomeWindow,
+    pub(crate) own: Condition,
     /// How often it began anew, 16 bits, and was reset; results of before say nothing.
     era: AtomicU64,
     in_a_row: AtomicU64,
-    disabled: AtomicBool,
+    window: OutcomeWindow,
+    pub(crate) score: HealthScore,
     /// The status of the last failure; zero for none.
     last_status: AtomicU64,
+    pub(crate) live: Arc<LiveSlot>,
+    id: CandidateId,
 }
 
 impl CandidateHealth {

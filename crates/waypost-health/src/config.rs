@@ -87,6 +87,7 @@ mod switch {
         None(()),
     }
 
+    #[expect(clippy::ref_option, reason = "serde hands out the field")]
     pub(super) fn serialize<T: Serialize, S: Serializer>(
         value: &Option<T>,
         serializer: S,

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use waypost_core::{Ratio, Stamp, Timestamp};
+use waypost_core::{Age, Ratio, Stamp, Timestamp};
 
 use crate::config::{EjectionConfig, ROUNDING, jittered};
 use crate::sync::{AtomicU64, Ordering};
@@ -61,8 +61,8 @@ const fn count_of(word: u64) -> u64 {
     word >> COUNT_SHIFT & COUNT_MASK
 }
 
-fn remaining(word: u64, now: Timestamp) -> Option<Duration> {
-    Some(Stamp::in_word(word & 0xffff_ffff)?.remaining_at(Stamp::of(now))?.as_duration())
+fn remaining(word: u64, now: Timestamp) -> Option<Age> {
+    Stamp::in_word(word & 0xffff_ffff)?.remaining_at(Stamp::of(now))
 }
 
 impl Place {
