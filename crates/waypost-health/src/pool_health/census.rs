@@ -1,9 +1,11 @@
 //! Who of a pool is healthy now.
 
-use super::{
+use waypost_core::{
     CandidateIndex, CandidateMask, CandidateSet, Directives, LeftOut, LeftOutList, LeftOutReason,
-    MAX_CANDIDATES, PoolHealth, Standing, Timestamp,
+    MAX_CANDIDATES, Timestamp,
 };
+
+use super::{PoolHealth, Standing};
 
 const WORDS: usize = MAX_CANDIDATES / 64;
 

@@ -4,9 +4,12 @@ use core::time::Duration;
 
 use waypost_core::{Ratio, RequestResult, Timestamp};
 
-use super::{Evidence, HealthChange, Ordering, PoolHealth, Seat, Standing, Subject};
+use super::{PoolHealth, Seat, Standing};
 use crate::EjectionReason;
 use crate::ejection::{EjectionCap, tail};
+use crate::event::{HealthChange, Subject};
+use crate::evidence::Evidence;
+use crate::sync::Ordering;
 use crate::window::Counts;
 
 /// For so long after its return neither latencies nor the score, which has them in it, are held against a candidate: the
