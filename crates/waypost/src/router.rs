@@ -148,10 +148,13 @@ impl Router {
         let shared = &*self.inner.shared;
         let state = self.inner.state.load();
         let inquiry = Inquiry::new(&state, shared, request, context, now)?;
-        match inquiry.decide() {
-            // Everybody who was left fell ill since health was looked at. That may be panic by now: once more.
-            Err(Undecided::AllFellIll(_)) => inquiry.decide().map_err(RoutingError::from),
-            decided => decided.map_err(RoutingError::from),
+        let mut again = false;
+        loop {
+            match inquiry.decide() {
+                // Everybody who was left fell ill since health was looked at. That may be panic by now: once more.
+                Err(Undecided::AllFellIll(_)) if !again => again = true,
+                decided => return decided.map_err(RoutingError::from),
+            }
         }
     }
 
@@ -356,6 +359,7 @@ impl<'a> Inquiry<'a> {
     }
 
     /// Runs the stages and chooses.
+    #[inline]
     fn decide(&self) -> Result<SelectedProvider, Undecided> {
         let decision = self.decision();
         let pipeline = self.pipeline(&decision);
