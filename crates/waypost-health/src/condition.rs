@@ -247,7 +247,7 @@ impl CandidateHealth {
 
     /// An administrator says that it is well: nor do refusals of before say anything.
     pub(crate) fn begin_after_reset(&self, config: &HealthConfig, now: Timestamp) {
-        self.begin_era(RESET, config, now);
+        self.begin_era(RESET + 1, config, now);
     }
 
     /// Whether an era was before the last reset.

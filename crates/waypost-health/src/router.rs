@@ -151,8 +151,10 @@ impl HealthAwareRouter {
         drop(known);
 
         for shared in scopes {
+            let closed = shared.condition.reset(now);
+            // After the change: what was admitted before the count belongs to the generation before.
             self.settings.shared_changes.fetch_add(1, Ordering::Relaxed);
-            self.tell_circuit(now, Subject::Shared(&shared.scope), shared.condition.reset(now));
+            self.tell_circuit(now, Subject::Shared(&shared.scope), closed);
         }
         let subject = Subject::Candidate(health.id());
         self.tell_circuit(now, subject, health.own.reset(now));

@@ -337,6 +337,17 @@ fn an_ejected_candidate_returns_by_slow_start_with_a_clean_slate() {
 }
 
 #[test]
+fn a_reset_forgets_the_window_too() {
+    let rig = Rig::of(HealthConfig::default(), 2);
+    rig.send_all(0, 4, &failed(500));
+    let id = rig.pool[rig.index(0)].id();
+    assert_eq!(rig.of_pool.report(rig.index(0), rig.now).failed, 4);
+    assert!(rig.health.reset(id, rig.now));
+    let report = rig.of_pool.report(rig.index(0), rig.now);
+    assert_eq!((report.failed, report.consecutive_failures), (0, 0));
+}
+
+#[test]
 fn a_report_says_what_is_known() {
     let mut rig = Rig::of(HealthConfig { breaker: None, ejection: None, ..HealthConfig::default() }, 2);
     rig.send_all(0, 30, &answered_after(200));
