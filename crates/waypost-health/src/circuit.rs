@@ -298,9 +298,10 @@ impl CircuitBreaker {
         if word.generation() != permit.generation {
             return None;
         }
-        let rate_limited = outcome == CallOutcome::RateLimited && self.config.rate_limited_counts;
         match (outcome, word.state()) {
-            (CallOutcome::RateLimited, CLOSED) if rate_limited => self.count_in_ratio(word, now, draw),
+            (CallOutcome::RateLimited, CLOSED) if self.config.rate_limited_counts => {
+                self.record_closed(word, outcome, now, draw)
+            }
             (CallOutcome::Ignored | CallOutcome::RateLimited, _) => {
                 self.release(permit);
                 None
@@ -430,7 +431,11 @@ impl CircuitBreaker {
             CallOutcome::SlowSuccess => Counted::SlowSuccess,
             _ => Counted::Failure,
         };
-        let in_a_row = self.count_in_a_row(word.generation(), counted == Counted::Failure);
+        // A rate limit neither makes a row of failures longer nor ends it.
+        let in_a_row = match outcome {
+            CallOutcome::RateLimited => 0,
+            outcome => self.count_in_a_row(word.generation(), outcome == CallOutcome::Failure),
+        };
         self.window.record(word.generation(), counted, now);
         if counted != Counted::Success {
             self.spotless_from.fetch_max((now + self.config.window).as_nanos(), Ordering::Relaxed);
@@ -444,13 +449,6 @@ impl CircuitBreaker {
         } else {
             self.ratio_reached(counts)
         };
-        self.open(word, trip?, now, draw)
-    }
-
-    fn count_in_ratio(&self, word: Word, now: Timestamp, draw: impl FnOnce() -> f64) -> Option<Transition> {
-        self.window.record(word.generation(), Counted::Failure, now);
-        self.spotless_from.fetch_max((now + self.config.window).as_nanos(), Ordering::Relaxed);
-        let trip = self.ratio_reached(self.window.counts(word.generation(), now));
         self.open(word, trip?, now, draw)
     }
 

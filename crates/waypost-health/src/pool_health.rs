@@ -192,8 +192,7 @@ impl PoolHealth {
         let allowed = EjectionCap::allowed(self.pool.all().len(), config.max_ejected);
         for seat in &self.seats {
             if self.state.cap.taken() > allowed && seat.place.restore(&self.state.cap, now) {
-                seat.health.live.serves_from(now);
-                self.settings.tell(now, Subject::Candidate(seat.health.id()), HealthChange::Restored);
+                self.is_back(seat, now);
             }
         }
     }
@@ -209,15 +208,15 @@ impl PoolHealth {
 
     /// A breaker on the way to a candidate changed: it is written down where decisions look, and told.
     #[cold]
-    fn changed(&self, seat: &Seat, place: usize, transition: Option<Transition>, now: Timestamp) {
-        let Some(transition) = transition else { return };
+    fn changed(&self, seat: &Seat, place: usize, transition: Transition, now: Timestamp) {
         let health = &seat.health;
-        let condition = seat.conditions()[place];
         if place > 0 {
             self.settings.shared_changes.fetch_add(1, Ordering::Relaxed);
         }
         match transition.to {
-            CircuitState::Open => condition.into_iter().for_each(|condition| condition.marks.set()),
+            CircuitState::Open => {
+                seat.condition(place).into_iter().for_each(|condition| condition.marks.set());
+            }
             CircuitState::Closed if place == 0 => {
                 health.begin_anew(&self.settings.config, now);
                 health.live.serves_from(now);
@@ -233,9 +232,13 @@ impl PoolHealth {
 
     fn restore_if_over(&self, seat: &Seat, now: Timestamp) {
         if seat.place.restore_if_over(&self.state.cap, now) {
-            seat.health.live.serves_from(now);
-            self.settings.tell(now, Subject::Candidate(seat.health.id()), HealthChange::Restored);
+            self.is_back(seat, now);
         }
+    }
+
+    fn is_back(&self, seat: &Seat, now: Timestamp) {
+        seat.health.live.serves_from(now);
+        self.settings.tell(now, Subject::Candidate(seat.health.id()), HealthChange::Restored);
     }
 
     #[cold]

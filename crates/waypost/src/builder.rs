@@ -3,14 +3,12 @@
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Arc, OnceLock};
-
 use waypost_balancers::built_in;
 use waypost_core::{
     BuildLoadBalancer, BytesOverFour, CandidateBuilder, CandidateError, CandidateFilter, Clock, IdError,
     LoadBalancingStrategy, ModelName, ResultObserver, RoutingTable, RoutingTableUpdate, SeedSequence,
     TenantId, TenantRoutingConfig, TokenEstimator, UpdateErrors,
 };
-
 use waypost_health::{HealthAwareRouter, HealthConfig, HealthEvent};
 
 use crate::metrics::Metrics;

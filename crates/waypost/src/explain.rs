@@ -7,7 +7,6 @@ use waypost_core::{
     CandidateId, CandidateSet, Directives, GatewayRequest, LoadBalancingStrategy, ModelName, NanoUsd,
     RoutingError, RuleId, SelectContext, Stage,
 };
-
 use waypost_health::Exclusion;
 
 use crate::pipeline::{Observer, Trail};

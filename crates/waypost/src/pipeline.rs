@@ -1,7 +1,6 @@
 //! The stages of a decision, in order: each narrows one set.
 
 use waypost_core::{CandidateFilter, CandidateMask, CandidateSet, Directives, RoutingError, Stage};
-
 use waypost_health::PoolHealth;
 
 use crate::constraints::{Constraints, capacity};

@@ -8,7 +8,6 @@ use waypost_core::{
     BuildLoadBalancer, CandidateIndex, InFlightLease, LiveSlot, LoadBalancer, LoadBalancingStrategy, Pool,
     ProviderCandidate, ResultEvent, SeedSequence,
 };
-
 use waypost_health::{Admission, PoolHealth};
 
 use crate::state::{Shared, Strategies};

@@ -9,7 +9,6 @@ use waypost_core::{
     ResultEvent, RoutingContext, RoutingError, RoutingTable, RoutingTableUpdate, SelectContext, SnapshotCell,
     Tenant, TenantRoutingConfig, Timestamp, TokenUsage, Tokens, UpdateErrors,
 };
-
 use waypost_health::{Admission, HealthAwareRouter, HealthReport};
 
 use crate::constraints::Constraints;

@@ -2,13 +2,12 @@
 
 use std::sync::{Arc, OnceLock, Weak};
 
+use waypost_balancers::SlowStart;
 use waypost_core::{
     BuildLoadBalancer, CandidateFilter, CandidateId, CandidateIndex, Clock, LoadBalancingStrategy, ModelName,
     Pool, PoolIndex, ResultObserver, RoutingSnapshot, RoutingTable, SeedSequence, SnapshotCell,
     TokenEstimator, UpdateError, UpdateErrors,
 };
-
-use waypost_balancers::SlowStart;
 use waypost_health::{HealthAwareRouter, PoolHealth, SlowStartConfig};
 
 use crate::RouterConfig;

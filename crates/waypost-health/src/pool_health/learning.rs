@@ -100,7 +100,7 @@ impl PoolHealth {
     ) {
         if let (Some(breaker), Some(permit)) = (seat.breaker(place), permit) {
             let transition = breaker.record(permit, outcome, now, || self.draw());
-            if transition.is_some() {
+            if let Some(transition) = transition {
                 self.changed(seat, place, transition, now);
             }
         }

@@ -78,7 +78,7 @@ impl PoolHealth {
         let Some(breaker) = seat.breaker(place) else { return Ok(None) };
         let acquired = if panic { Some(breaker.acquire_anyway(now)) } else { breaker.try_acquire(now) };
         let (permit, transition) = acquired.ok_or(Refused)?;
-        if transition.is_some() {
+        if let Some(transition) = transition {
             self.changed(seat, place, transition, now);
         }
         Ok(Some(permit))

@@ -20,12 +20,19 @@ pub(crate) struct Seat {
 }
 
 impl Seat {
-    /// Its own condition and those that it shares.
+    /// The condition at a place: its own, its credential's, its region's, its provider's.
     #[inline]
-    pub(super) fn conditions(&self) -> [Option<&Condition>; 4] {
-        let [credential, region, provider] =
-            self.shared.each_ref().map(|shared| shared.as_ref().map(|shared| &shared.condition));
-        [Some(&self.health.own), credential, region, provider]
+    pub(super) fn condition(&self, place: usize) -> Option<&Condition> {
+        match place.checked_sub(1) {
+            None => Some(&self.health.own),
+            Some(place) => self.shared[place].as_ref().map(|shared| &shared.condition),
+        }
+    }
+
+    /// The breaker at a place.
+    #[inline]
+    pub(super) fn breaker(&self, place: usize) -> Option<&CircuitBreaker> {
+        self.condition(place)?.breaker.as_ref()
     }
 
     /// The condition of everybody that a fault reaches: its own if it shares nothing of that kind.
@@ -35,7 +42,7 @@ impl Seat {
     }
 
     pub(super) fn standing(&self, now: Timestamp) -> Standing {
-        self.standing_by(now, self.conditions())
+        self.standing_by(now, [0, 1, 2, 3].map(|place| self.condition(place)))
     }
 
     /// How it stands by itself, whatever those do that it shares something with.
@@ -83,16 +90,6 @@ impl Seat {
             Some(until) => standing.and(Standing::Sick(Ejected, until)),
             None => standing,
         }
-    }
-
-    /// The breaker at a place: the candidate's own, its credential's, its region's, its provider's.
-    #[inline]
-    pub(super) fn breaker(&self, place: usize) -> Option<&CircuitBreaker> {
-        let condition = match place.checked_sub(1) {
-            None => &self.health.own,
-            Some(place) => &self.shared[place].as_ref()?.condition,
-        };
-        condition.breaker.as_ref()
     }
 
     /// Permits of the shared breakers as they are.
