@@ -110,6 +110,19 @@ impl<'p> CandidateSet<'p> {
         self.bits.iter(self.words()).map(|index| CandidateIndex(index as u16))
     }
 
+    /// The same set in a pool with the same candidates in the same places.
+    ///
+    /// # Panics
+    ///
+    /// When the pools differ in length.
+    #[inline]
+    pub fn in_pool<'q>(&self, pool: &'q Pool) -> CandidateSet<'q> {
+        assert_eq!(self.pool.len(), pool.len(), "the pools have the same candidates");
+        let mut set = pool.all();
+        set.keep(&self.bits);
+        set
+    }
+
     /// The set as a mask, to keep or to drop from another set of the same pool.
     #[inline]
     pub const fn mask(&self) -> &CandidateMask {

@@ -5,8 +5,8 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use crate::{
-    CostBudget, FeatureName, OrganizationId, ProviderId, Region, RequestPriority, SessionId, Tag, TenantId,
-    Timestamp, Tokens, TraceContext, UserId, Zone,
+    CostBudget, FeatureName, MetadataKey, OrganizationId, ProviderId, Region, RequestPriority, SessionId,
+    Tag, TenantId, Timestamp, Tokens, TraceContext, UserId, Zone,
 };
 
 /// What the gateway knows about a request besides the request: authenticated identity, targets, constraints, place and
@@ -37,7 +37,7 @@ pub struct RoutingContext {
     pub session_id: Option<SessionId>,
     /// How important the request is; wins over the request's own word. For filters and strategies.
     pub priority: Option<RequestPriority>,
-    /// Which attempt this is, from 0. For filters; the router itself does not look at it.
+    /// Which attempt this is, from 0. For rules and filters.
     pub attempt_number: u32,
     /// What may be spent.
     pub cost_budget: Option<CostBudget>,
@@ -63,11 +63,13 @@ pub struct RoutingContext {
     pub zone: Option<Zone>,
     /// The trace that the request belongs to. For the caller; the router itself does not look at it.
     pub trace_context: Option<TraceContext>,
-    /// Feature flags. For filters; the router itself does not look at them.
+    /// Feature flags. For rules and filters.
     pub features: Vec<(FeatureName, bool)>,
-    /// The caller's address. For filters; the router itself does not look at it.
+    /// What else is known of the request, by key. For rules and filters.
+    pub metadata: Vec<(MetadataKey, Arc<str>)>,
+    /// The caller's address. For rules and filters.
     pub source_ip: Option<IpAddr>,
-    /// The caller's software. For filters; the router itself does not look at it.
+    /// The caller's software. For rules and filters.
     pub user_agent: Option<Arc<str>>,
     /// When the caller began to wait. For filters and observers; the router itself does not look at it.
     pub request_start_time: Option<Timestamp>,
@@ -186,6 +188,13 @@ impl RoutingContext {
         self
     }
 
+    /// Says one more thing that is known of the request; a key that is said again is replaced.
+    pub fn with_metadata(mut self, key: MetadataKey, value: impl Into<Arc<str>>) -> Self {
+        self.metadata.retain(|(known, _)| *known != key);
+        self.metadata.push((key, value.into()));
+        self
+    }
+
     /// Says the caller's address.
     pub fn with_source_ip(mut self, address: IpAddr) -> Self {
         self.source_ip = Some(address);
@@ -213,6 +222,11 @@ impl RoutingContext {
     /// Whether a feature flag is set and on.
     pub fn feature(&self, name: &str) -> bool {
         self.features.iter().any(|(known, on)| *on && known.as_str() == name)
+    }
+
+    /// What is known of the request under a key.
+    pub fn metadata(&self, key: &MetadataKey) -> Option<&Arc<str>> {
+        self.metadata.iter().find(|(known, _)| known == key).map(|(_, value)| value)
     }
 
     /// How long the caller has waited, or zero when nobody said since when.

@@ -1,9 +1,10 @@
 //! What every stage of one decision may look at.
 
 use core::fmt;
+use std::time::SystemTime;
 
 use crate::{
-    Capability, CapabilitySet, GatewayRequest, RequestPriority, RoutingContext, TenantId,
+    Capability, CapabilitySet, GatewayRequest, ModelName, RequestPriority, RoutingContext, Tag, TenantId,
     TenantRoutingConfig, Timestamp, TokenUsage, UserId,
 };
 
@@ -21,8 +22,14 @@ pub struct DecisionContext<'a> {
     pub now: Timestamp,
     /// The tokens that the request is expected to use.
     pub usage: TokenUsage,
-    /// The priority that a filter gave the request.
+    /// The wall time, for calendar rules; `None` when nothing that is configured looks at it.
+    pub wall: Option<SystemTime>,
+    /// The priority that a rule or a filter gave the request.
     priority: Option<RequestPriority>,
+    /// The model that a rule put in place of the request's.
+    model: Option<&'a ModelName>,
+    /// The tags that rules added.
+    added_tags: &'a [&'a [Tag]],
 }
 
 impl<'a> DecisionContext<'a> {
@@ -34,7 +41,17 @@ impl<'a> DecisionContext<'a> {
         now: Timestamp,
         usage: TokenUsage,
     ) -> Self {
-        Self { request, context, tenant, now, usage, priority: None }
+        Self {
+            request,
+            context,
+            tenant,
+            now,
+            usage,
+            wall: None,
+            priority: None,
+            model: None,
+            added_tags: &[],
+        }
     }
 
     /// The tenant: the authenticated one, else the request's.
@@ -47,13 +64,23 @@ impl<'a> DecisionContext<'a> {
         self.context.user_id.as_ref().or(self.request.user_id.as_ref())
     }
 
+    /// The model: what a rule put in its place, else the request's.
+    pub fn model(&self) -> &'a ModelName {
+        self.model.unwrap_or(&self.request.model)
+    }
+
+    /// Whether the request requires a tag, or a rule added it.
+    pub fn has_tag(&self, tag: &Tag) -> bool {
+        self.context.required_tags.contains(tag) || self.added_tags.iter().any(|tags| tags.contains(tag))
+    }
+
     /// The capabilities that a candidate must have: those required, and streaming for a streamed answer.
     pub fn needed_capabilities(&self) -> CapabilitySet {
         let streaming = if self.request.stream { Capability::Streaming.into() } else { CapabilitySet::EMPTY };
         self.request.required_capabilities | streaming
     }
 
-    /// The priority: what a filter said before, else the context's word, else the request's.
+    /// The priority: what a rule or a filter said before, else the context's word, else the request's.
     pub fn priority(&self) -> RequestPriority {
         self.priority.or(self.context.priority).unwrap_or(self.request.priority)
     }
@@ -61,6 +88,24 @@ impl<'a> DecisionContext<'a> {
     /// The same with another priority, if there is one.
     pub const fn with_priority(mut self, priority: Option<RequestPriority>) -> Self {
         self.priority = priority;
+        self
+    }
+
+    /// The same with another model in place of the request's, if there is one.
+    pub const fn with_model(mut self, model: Option<&'a ModelName>) -> Self {
+        self.model = model;
+        self
+    }
+
+    /// The same with the tags that rules added, a slice for each rule.
+    pub const fn with_added_tags(mut self, tags: &'a [&'a [Tag]]) -> Self {
+        self.added_tags = tags;
+        self
+    }
+
+    /// The same at a wall time.
+    pub const fn at_wall_time(mut self, wall: SystemTime) -> Self {
+        self.wall = Some(wall);
         self
     }
 }

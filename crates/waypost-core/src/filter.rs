@@ -2,10 +2,11 @@
 
 use core::fmt;
 use core::time::Duration;
+use std::sync::Arc;
 
 use crate::{
-    CandidateIndex, CandidateSet, DecisionContext, LoadBalancingStrategy, RequestPriority, ResultEvent,
-    RuleId, Stage, Timestamp,
+    Annotations, CandidateIndex, CandidateSet, DecisionContext, LoadBalancingStrategy, PoolWeights,
+    RequestPriority, ResultEvent, RuleId, Stage, Timestamp,
 };
 
 /// A stage of the decision that is plugged in: rules, health, limits, or a user's own.
@@ -128,6 +129,10 @@ pub struct Directives {
     pub rule_matched: Option<RuleId>,
     /// The strategy to choose with, instead of the tenant's or the router's.
     pub strategy: Option<LoadBalancingStrategy>,
+    /// Weights to choose by, instead of the candidates' own; whoever has none of them is not chosen.
+    pub weights: Option<PoolWeights>,
+    /// What rules add for the caller; `None` when it is nothing.
+    pub annotations: Option<Arc<Annotations>>,
     /// The priority to use from here on.
     pub priority: Option<RequestPriority>,
     /// The earliest time at which a candidate that was taken out may be back: what an error tells the caller when

@@ -287,6 +287,10 @@ id! {
     /// Names a feature flag of a request. Printable ASCII.
     FeatureName, "feature name", is_ascii_graphic
 }
+id! {
+    /// Names an entry of a request's metadata, such as `department`. Printable ASCII.
+    MetadataKey, "metadata key", is_ascii_graphic
+}
 
 #[cfg(test)]
 mod tests {

@@ -69,6 +69,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod annotations;
 mod baggage;
 mod balancer;
 mod bloom;
@@ -95,6 +96,7 @@ mod matcher;
 mod money;
 mod name_table;
 mod pool;
+mod pool_weights;
 mod pricing;
 mod priority;
 mod provider_type;
@@ -119,6 +121,7 @@ mod trace_state;
 mod weight;
 mod windowed_histogram;
 
+pub use annotations::{Annotations, MirrorTarget};
 pub use baggage::Baggage;
 pub use balancer::{BuildLoadBalancer, LoadBalancer, ResultEvent, SelectContext};
 pub use bloom::BloomFilter;
@@ -140,14 +143,15 @@ pub use filter::{
 };
 pub use generator::{Generator, SeedSequence};
 pub use id::{
-    CredentialName, FeatureName, IdError, MAX_ID_BYTES, ModelName, OrganizationId, ProviderId, Region,
-    RuleId, SessionId, StrategyName, Tag, TenantId, UserId, Zone,
+    CredentialName, FeatureName, IdError, MAX_ID_BYTES, MetadataKey, ModelName, OrganizationId, ProviderId,
+    Region, RuleId, SessionId, StrategyName, Tag, TenantId, UserId, Zone,
 };
 pub use latency::{LatencyMetric, LatencyStats};
 pub use live::{InFlight, InFlightLease, LiveSlot, MAX_IN_FLIGHT, OutcomeCounts};
 pub use matcher::RequestMatcher;
 pub use money::{MoneyError, NanoUsd};
 pub use pool::{MAX_CANDIDATES, Pool, PoolError, PriceClass};
+pub use pool_weights::PoolWeights;
 pub use pricing::{MAX_PRICE_PER_MILLION, PriceError, Pricing};
 pub use priority::RequestPriority;
 pub use provider_type::ProviderType;

@@ -11,7 +11,8 @@ use crate::name_table::NameTable;
 use crate::sync::{AtomicU64, Ordering};
 use crate::{
     CandidateError, CandidateIndex, CandidateMask, CandidateSet, Capability, LiveSlot, ModelName, NanoUsd,
-    Pricing, ProviderCandidate, ProviderId, Region, Tag, Timestamp, TokenUsage, Tokens, WeightError, Zone,
+    PoolWeights, Pricing, ProviderCandidate, ProviderId, Region, Tag, Timestamp, TokenUsage, Tokens, Weight,
+    WeightError, Zone,
 };
 
 /// The most candidates of one pool.
@@ -133,7 +134,7 @@ impl Pool {
     pub fn from_weights<N, W>(weights: impl IntoIterator<Item = (N, W)>) -> Result<Self, PoolError>
     where
         N: AsRef<str>,
-        W: TryInto<crate::Weight, Error = WeightError>,
+        W: TryInto<Weight, Error = WeightError>,
     {
         let model = ModelName::new("model").map_err(CandidateError::from)?;
         let candidates = weights
@@ -174,6 +175,17 @@ impl Pool {
             model,
             candidates,
         }
+    }
+
+    /// The same candidates in the same places with other weights: a set of this pool is a set of that one. Live state is
+    /// shared. Whoever has no weight, or was drained before, takes no requests there.
+    pub fn with_weights(&self, weights: &PoolWeights) -> Self {
+        let reweighted = |candidate: &Arc<ProviderCandidate>| {
+            let weight =
+                if candidate.is_available() { weights.of(candidate.provider()) } else { Weight::ZERO };
+            Arc::new(candidate.with_spec(|spec| spec.weight = weight))
+        };
+        Self::of_distinct(self.model.clone(), self.candidates.iter().map(reweighted).collect())
     }
 
     /// The model that all of them serve.

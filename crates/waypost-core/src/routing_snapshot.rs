@@ -53,12 +53,19 @@ pub struct Tenant {
     config: TenantRoutingConfig,
     /// Which of the distinct allow-lists is its.
     allow_list: Option<usize>,
+    allowed_models: Option<NameTable<ModelName, ()>>,
 }
 
 impl Tenant {
     /// The rules.
     pub const fn config(&self) -> &TenantRoutingConfig {
         &self.config
+    }
+
+    /// Whether the tenant may use a name: a model's or an alias'.
+    #[inline]
+    pub fn may_ask_for(&self, model: &ModelName) -> bool {
+        self.allowed_models.as_ref().is_none_or(|models| models.get(model.hash_value(), model).is_some())
     }
 }
 
@@ -222,7 +229,10 @@ fn compile_tenants(table: &RoutingTable) -> (NameTable<TenantId, Tenant>, Vec<Ve
     };
     let tenants = NameTable::new(table.tenants().map(|(id, config)| {
         let allow_list = config.allowed_providers.as_ref().map(&mut position_of);
-        (id.hash_value(), id.clone(), Tenant { config: config.clone(), allow_list })
+        let entry = |model: &ModelName| (model.hash_value(), model.clone(), ());
+        let allowed_models = config.allowed_models.as_ref();
+        let allowed_models = allowed_models.map(|models| NameTable::new(models.iter().map(entry)));
+        (id.hash_value(), id.clone(), Tenant { config: config.clone(), allow_list, allowed_models })
     }));
     let mut ordered: Vec<_> = lists.into_iter().collect();
     ordered.sort_unstable_by_key(|&(_, position)| position);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::tenant::MAX_LISTED_PROVIDERS;
+use crate::tenant::MAX_LISTED;
 use crate::{
     CandidateId, LoadBalancingStrategy, MAX_CANDIDATES, ModelName, Pricing, ProviderCandidate, ProviderId,
     TenantId, TenantRoutingConfig, Weight,
@@ -187,7 +187,7 @@ pub enum UpdateError {
     #[error("{0} candidates are more than {MAX_TABLE_CANDIDATES}")]
     TableTooLarge(usize),
     /// A tenant with longer lists than a decision should read.
-    #[error("tenant `{0}` lists more than {MAX_LISTED_PROVIDERS} providers")]
+    #[error("tenant `{0}` lists more than {MAX_LISTED} providers or models")]
     TenantListTooLong(TenantId),
 }
 
@@ -380,7 +380,8 @@ impl RoutingTable {
         }
         let too_long = |config: &TenantRoutingConfig| {
             let allowed = config.allowed_providers.as_ref().map_or(0, Vec::len);
-            allowed.max(config.preferred_providers.len()) > MAX_LISTED_PROVIDERS
+            let models = config.allowed_models.as_ref().map_or(0, Vec::len);
+            allowed.max(models).max(config.preferred_providers.len()) > MAX_LISTED
         };
         let long = self.tenants.iter().filter(|(_, config)| too_long(config));
         errors.extend(long.map(|(tenant, _)| UpdateError::TenantListTooLong(tenant.clone())));

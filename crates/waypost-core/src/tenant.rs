@@ -1,9 +1,9 @@
 //! What one tenant may use and prefers.
 
-use crate::{LoadBalancingStrategy, NanoUsd, ProviderId};
+use crate::{LoadBalancingStrategy, ModelName, NanoUsd, ProviderId};
 
-/// The most providers of one allow-list or preference list.
-pub(crate) const MAX_LISTED_PROVIDERS: usize = 1_024;
+/// The most entries of one allow-list or preference list.
+pub(crate) const MAX_LISTED: usize = 1_024;
 
 /// Routing rules of one tenant. A request of a tenant without such rules is routed without them.
 ///
@@ -26,6 +26,10 @@ pub(crate) const MAX_LISTED_PROVIDERS: usize = 1_024;
 pub struct TenantRoutingConfig {
     /// The only providers that the tenant's requests may go to; an empty list allows none. Default: all.
     pub allowed_providers: Option<Vec<ProviderId>>,
+    /// The only models that the tenant's requests may go to, aliases by their own name or by that of their model; an
+    /// empty list allows none. Asked of the name in the request, and again of the model that rules and aliases make of
+    /// it. Default: all.
+    pub allowed_models: Option<Vec<ModelName>>,
     /// Providers in order of preference: the first that is still in play after all constraints gets the request.
     /// Default: no preference.
     pub preferred_providers: Vec<ProviderId>,

@@ -1,0 +1,151 @@
+//! What an action comes down to.
+
+use std::sync::Arc;
+
+use waypost_core::{
+    Annotations, CandidateSet, Directives, LoadBalancingStrategy, ModelName, PoolWeights, ProviderId,
+    Rejection, RejectionReason, RequestPriority, RuleId, Tag,
+};
+
+use crate::{RouteConfig, RoutingAction};
+
+/// An action with its chains laid out: who may serve the request, and what else is decided. Where actions of a chain say
+/// the same thing differently the last counts; who may serve is narrowed by all of them.
+#[derive(Debug, Default)]
+pub(crate) struct Effects {
+    narrowings: Vec<Narrowing>,
+    pub(crate) strategy: Option<LoadBalancingStrategy>,
+    weights: Option<PoolWeights>,
+    pub(crate) priority: Option<RequestPriority>,
+    pub(crate) model: Option<ModelName>,
+    pub(crate) reject: Option<RejectionReason>,
+    pub(crate) annotations: Option<Arc<Annotations>>,
+}
+
+#[derive(Debug)]
+enum Narrowing {
+    To(RouteConfig),
+    Without(Vec<ProviderId>),
+}
+
+impl Effects {
+    /// The effects of a rule's action.
+    pub(crate) fn of_rule(id: &RuleId, action: &RoutingAction, continues: bool) -> Self {
+        let mut effects = Self::default();
+        let mut annotations = Annotations::default();
+        if continues {
+            annotations.rules.push(id.clone());
+        }
+        effects.add(action, &mut annotations);
+        effects.annotations = (!annotations.is_empty()).then(|| Arc::new(annotations));
+        effects
+    }
+
+    /// The effects of a default route.
+    pub(crate) fn of_route(route: &RouteConfig) -> Self {
+        let mut effects = Self::default();
+        effects.route(route);
+        effects
+    }
+
+    fn add(&mut self, action: &RoutingAction, annotations: &mut Annotations) {
+        if self.reject.is_some() {
+            return;
+        }
+        match action {
+            RoutingAction::RouteToProvider(provider) => {
+                self.route(&RouteConfig::providers([provider.clone()]))
+            }
+            RoutingAction::RouteToPool(route) => self.route(route),
+            RoutingAction::ApplyStrategy(strategy) => self.strategy = Some(strategy.clone()),
+            RoutingAction::SetPriority(priority) => self.priority = Some(*priority),
+            RoutingAction::Reject { reason } => self.reject = Some(reason.clone()),
+            RoutingAction::Exclude(providers) => self.narrowings.push(Narrowing::Without(providers.clone())),
+            RoutingAction::RewriteModel(model) => self.model = Some(model.clone()),
+            RoutingAction::AddTag(tag) => annotations.tags.push(tag.clone()),
+            RoutingAction::Mirror(target) => annotations.mirrors.push(target.clone()),
+            RoutingAction::Chain(actions) => actions.iter().for_each(|action| self.add(action, annotations)),
+        }
+    }
+
+    fn route(&mut self, route: &RouteConfig) {
+        if !route.is_everywhere() {
+            self.narrowings.push(Narrowing::To(route.clone()));
+        }
+        self.strategy = route.strategy.clone().or(self.strategy.take());
+        self.weights = route.weights().or(self.weights.take());
+    }
+
+    /// The tags that are added.
+    pub(crate) fn tags(&self) -> &[Tag] {
+        self.annotations.as_ref().map_or(&[], |annotations| &annotations.tags)
+    }
+
+    /// Whether rules that come later may see another request.
+    pub(crate) fn changes_the_request(&self) -> bool {
+        self.priority.is_some() || self.model.is_some() || !self.tags().is_empty()
+    }
+
+    /// Whether a provider is both named and excluded, so that nobody of it is left.
+    pub(crate) fn contradiction(&self) -> Option<&ProviderId> {
+        let named = self.narrowings.iter().filter_map(|narrowing| match narrowing {
+            Narrowing::To(route) => Some(&route.provider_pool),
+            Narrowing::Without(_) => None,
+        });
+        let excluded = |provider: &&ProviderId| {
+            self.narrowings.iter().any(|narrowing| match narrowing {
+                Narrowing::To(_) => false,
+                Narrowing::Without(providers) => providers.contains(provider),
+            })
+        };
+        named.flatten().map(|member| &member.provider).find(excluded)
+    }
+
+    /// Narrows a set and says the rest.
+    pub(crate) fn apply(
+        &self,
+        rule: Option<&RuleId>,
+        set: &mut CandidateSet<'_>,
+        directives: &mut Directives,
+    ) -> Result<(), Rejection> {
+        if let Some(reason) = &self.reject {
+            return Err(Rejection { rule: rule.cloned(), reason: reason.clone() });
+        }
+        self.narrowings.iter().for_each(|narrowing| narrowing.apply(set));
+        if let Some(strategy) = &self.strategy {
+            directives.strategy = Some(strategy.clone());
+        }
+        if let Some(weights) = &self.weights {
+            directives.weights = Some(weights.clone());
+        }
+        directives.priority = self.priority.or(directives.priority);
+        if let Some(annotations) = &self.annotations {
+            annotate(annotations, &mut directives.annotations);
+        }
+        Ok(())
+    }
+}
+
+/// One rule's annotations are shared; those of several are put together.
+fn annotate(more: &Arc<Annotations>, known: &mut Option<Arc<Annotations>>) {
+    match known {
+        None => *known = Some(Arc::clone(more)),
+        Some(known) => Arc::make_mut(known).extend(more),
+    }
+}
+
+impl Narrowing {
+    fn apply(&self, set: &mut CandidateSet<'_>) {
+        match self {
+            Self::To(route) => {
+                let members = route.members(set.pool());
+                set.keep(&members);
+            }
+            Self::Without(providers) => {
+                for provider in providers {
+                    set.drop_all(set.pool().of_provider(provider));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! A rule, and rules in order.
+
+use waypost_core::RuleId;
+
+use crate::{Condition, RouteConfig, RoutingAction, Validity};
+
+/// One routing rule: a condition and what happens to requests that meet it.
+///
+/// ```
+/// use waypost_core::{RejectionReason, RuleId, TenantId};
+/// use waypost_rules::{Condition, RoutingAction, Rule};
+///
+/// let closed = Rule::new(RuleId::new("closed")?, RoutingAction::Reject { reason: RejectionReason::MaintenanceMode })
+///     .when(Condition::Tenant(TenantId::new("acme")?.into()))
+///     .priority(100);
+/// assert_eq!(closed.to_string(), "when the tenant is acme, reject: maintenance");
+/// # Ok::<(), waypost_core::IdError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Rule {
+    /// Its name.
+    pub id: RuleId,
+    /// What it is for, for people.
+    pub description: Option<String>,
+    /// Rules of higher priority are asked first; of equal priority in the order of the set. Default: 0.
+    pub priority: u32,
+    /// Whether it is asked at all. Default: yes.
+    pub enabled: bool,
+    /// In which time it is asked. Default: always.
+    pub validity: Validity,
+    /// What it asks of a request. Default: nothing.
+    pub condition: Condition,
+    /// What it does.
+    pub action: RoutingAction,
+    /// Whether the rules after it are asked although it matched; its action is then one of several, in order, and must
+    /// not reject. Default: no.
+    pub continues: bool,
+}
+
+impl Rule {
+    /// A rule for every request.
+    pub const fn new(id: RuleId, action: RoutingAction) -> Self {
+        Self {
+            id,
+            description: None,
+            priority: 0,
+            enabled: true,
+            validity: Validity::ALWAYS,
+            condition: Condition::always(),
+            action,
+            continues: false,
+        }
+    }
+
+    /// Only for requests that meet a condition.
+    pub fn when(mut self, condition: Condition) -> Self {
+        self.condition = condition;
+        self
+    }
+
+    /// Asked before rules of lower priority.
+    pub fn priority(mut self, priority: u32) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// Asked only in this time.
+    pub fn valid(mut self, validity: Validity) -> Self {
+        self.validity = validity;
+        self
+    }
+
+    /// Whether it is asked at all.
+    pub fn enabled(mut self, enabled: bool) -> Self {
+        self.enabled = enabled;
+        self
+    }
+
+    /// Lets the rules after it be asked although it matched.
+    pub fn and_continue(mut self) -> Self {
+        self.continues = true;
+        self
+    }
+}
+
+impl core::fmt::Display for Rule {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "when {}, {}", self.condition, self.action)?;
+        f.write_str(if self.continues { ", and go on" } else { "" })
+    }
+}
+
+/// All rules, in order of definition, and what happens to requests that none of them decides.
+///
+/// With the feature `serde` it reads and prints the form that operators write; see [`RuleFile`](crate::RuleFile).
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct RuleSet {
+    /// The rules.
+    pub rules: Vec<Rule>,
+    /// Where requests go that no rule decides, as if by a last rule that matches all; its strategy stands back behind
+    /// that of the tenant. Default: anywhere.
+    pub default_route: Option<RouteConfig>,
+    /// The most of everything.
+    pub limits: RuleLimits,
+}
+
+/// The most of everything in a rule set, so that evaluation stays quick and memory small, whoever wrote it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RuleLimits {
+    /// Rules. At most 65,535. Default: 4,096. Evaluation hardly grows with it, compiling and memory (2 KiB a rule) do.
+    pub max_rules: usize,
+    /// Simple conditions in one rule. Default: 64.
+    pub max_conditions: usize,
+    /// Nesting of conditions, and of actions. Default: 16.
+    pub max_depth: usize,
+    /// Names, patterns, windows or networks in one list. Default: 1,024.
+    pub max_listed: usize,
+    /// Different regular expressions and patterns with wildcards within, in all rules. Default: 256. What the index leaves
+    /// possible runs at most these.
+    pub max_regexes: usize,
+}
+
+impl Default for RuleLimits {
+    fn default() -> Self {
+        Self { max_rules: 4_096, max_conditions: 64, max_depth: 16, max_listed: 1_024, max_regexes: 256 }
+    }
+}
+
+impl RuleLimits {
+    /// The most rules that can be asked for.
+    pub const MOST_RULES: usize = u16::MAX as usize;
+
+    /// The same with another number of rules.
+    pub const fn rules(mut self, max_rules: usize) -> Self {
+        self.max_rules = max_rules;
+        self
+    }
+}
+
+impl RuleSet {
+    /// Rules in order, without a default route.
+    pub fn new(rules: impl IntoIterator<Item = Rule>) -> Self {
+        Self { rules: rules.into_iter().collect(), ..Self::default() }
+    }
+
+    /// Where requests go that no rule decides.
+    pub fn default_route(mut self, route: RouteConfig) -> Self {
+        self.default_route = Some(route);
+        self
+    }
+
+    /// Other limits.
+    pub const fn limits(mut self, limits: RuleLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+}

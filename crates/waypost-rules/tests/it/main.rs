@@ -1,0 +1,7 @@
+//! The crate alone, as a stranger uses it.
+
+#![forbid(unsafe_code)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod oracle;
+mod promise_7;
