@@ -123,7 +123,8 @@ impl RouteConfig {
     pub(crate) fn members(&self, pool: &Pool) -> CandidateMask {
         let mut set = pool.all();
         if !self.provider_pool.is_empty() {
-            set.keep(&union(self.provider_pool.iter().map(|member| pool.of_provider(&member.provider))));
+            let members = self.provider_pool.iter().filter(|member| member.weight != Some(Weight::ZERO));
+            set.keep(&union(members.map(|member| pool.of_provider(&member.provider))));
         }
         if !self.regions.is_empty() {
             set.keep(&union(self.regions.iter().map(|region| pool.in_region(region))));

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use smallvec::SmallVec;
 use waypost_core::{DecisionContext, LoadBalancingStrategy, RequestMatcher, RoutingTable, RuleId};
 
 use crate::cache::{Key, VerdictCache};
@@ -16,10 +15,16 @@ use crate::index::{ClassVector, Index};
 use crate::metrics::{Counters, Matches};
 use crate::product::Product;
 use crate::universe::{Survey, Universe};
+use crate::verdict::Annotating;
 use crate::{Condition, Rule, RuleSet, RuleUpdate, RulesMetrics, Sample, Verdict};
 
 /// How rules are evaluated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default, deny_unknown_fields)
+)]
 #[non_exhaustive]
 pub struct RulesConfig {
     /// Whether verdicts are kept. Default: where it pays.
@@ -30,6 +35,7 @@ pub struct RulesConfig {
 
 /// Whether verdicts are kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum CacheMode {
     /// Where it pays: when several rules run regular expressions. Otherwise evaluating is as fast as looking up.
@@ -278,7 +284,7 @@ impl CompiledRules {
         self.counters.cached(kept.is_some());
         kept.unwrap_or_else(|| {
             let verdict = find();
-            let matched = verdict.annotating.iter().copied().chain(verdict.deciding);
+            let matched = verdict.annotating.iter().chain(verdict.deciding);
             cache.put(key, matched.map(|rule| self.place_of(rule)));
             verdict
         })
@@ -304,7 +310,7 @@ impl CompiledRules {
     }
 
     fn nothing(&self) -> Verdict<'_> {
-        Verdict { annotating: SmallVec::new(), deciding: None, default: self.default.as_ref() }
+        Verdict { annotating: Annotating::default(), deciding: None, default: self.default.as_ref() }
     }
 
     /// Asks the rules that the index leaves possible, in order.
@@ -359,6 +365,12 @@ impl CompiledRules {
     /// The rules that are asked, in the order in which they are: those that are enabled.
     pub const fn rules(&self) -> &[CompiledRule] {
         &self.rules
+    }
+
+    /// The strategies that rules and the default route name.
+    pub fn strategies(&self) -> impl Iterator<Item = &LoadBalancingStrategy> {
+        let of_rules = self.rules.iter().filter_map(|rule| rule.effects.strategy.as_ref());
+        of_rules.chain(self.default.as_ref().and_then(|effects| effects.strategy.as_ref()))
     }
 
     /// Whether a rule looks at the wall time: if not, nobody need read a clock.

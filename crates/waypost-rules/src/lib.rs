@@ -4,6 +4,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod action;
+#[cfg(all(test, feature = "serde"))]
+mod arbitrary;
 mod attribute;
 mod bounds;
 mod cache;
@@ -15,6 +17,8 @@ mod compiled;
 mod condition;
 mod effects;
 mod engine;
+#[cfg(feature = "serde")]
+mod form;
 mod index;
 mod metrics;
 mod names;
@@ -24,6 +28,7 @@ mod pattern;
 mod priorities;
 mod product;
 mod rule;
+mod rule_test;
 mod sample;
 mod time_window;
 mod trace;
@@ -36,12 +41,15 @@ pub use check::{Finding, RuleErrors, RuleProblem, Severity};
 pub use compiled::{CacheMode, CompiledRule, CompiledRules, RulesConfig, Surroundings};
 pub use condition::Condition;
 pub use engine::{RoutingRulesEngine, RuleUpdate};
+#[cfg(feature = "serde")]
+pub use form::{FormErrors, FormProblem, PrintError};
 pub use metrics::RulesMetrics;
 pub use names::Names;
 pub use network::{Network, NetworkError};
 pub use pattern::{MAX_PATTERN_BYTES, PatternError, TextPattern};
 pub use priorities::Priorities;
 pub use rule::{Rule, RuleLimits, RuleSet};
+pub use rule_test::{Expectation, ExpectedRule, RuleTest, RuleTests};
 pub use sample::{Percent, PercentError, Sample, SampleKey};
 pub use time_window::{TimeOfDay, TimeWindow, TimeWindowError, Validity, Weekday};
 pub use trace::{RuleOutcome, RuleTrace};

@@ -93,7 +93,26 @@ impl core::fmt::Display for Rule {
 
 /// All rules, in order of definition, and what happens to requests that none of them decides.
 ///
-/// With the feature `serde` it reads and prints the form that operators write; see [`RuleFile`](crate::RuleFile).
+/// With the feature `serde` it reads and prints the form that operators write, with `toml` and `yaml` also as text:
+///
+/// ```
+/// # #[cfg(feature = "toml")] {
+/// use waypost_rules::RuleSet;
+///
+/// let rules = RuleSet::from_toml(r#"
+///     [[rules]]
+///     id = "eu-only"
+///     when = { tenant = "acme", priority = ">= high" }
+///     then = { pool = ["azure-eu", "vertex-eu"], strategy = "least_latency" }
+/// "#)?;
+/// assert_eq!(RuleSet::from_toml(&rules.to_toml()?)?, rules);
+///
+/// let wrong = RuleSet::from_toml("[[rules]]\nid = 'r'\nthen = { pol = ['azure-eu'], strategy = 7 }").unwrap_err();
+/// assert_eq!(wrong.problems()[0].to_string(), "rules[0] (`r`).then: unknown field `pol`, did you mean `pool`?");
+/// assert_eq!(wrong.problems()[1].path(), "rules[0].then.strategy");
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct RuleSet {

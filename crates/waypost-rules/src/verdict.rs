@@ -2,14 +2,30 @@
 
 use core::fmt;
 
-use smallvec::SmallVec;
 use waypost_core::{CandidateSet, DecisionContext, Directives, ModelName, Rejection, RequestPriority};
 
 use crate::CompiledRule;
 use crate::effects::Effects;
 
-/// Rules that annotate one request, without an allocation.
-pub(crate) type Annotating<'r> = SmallVec<[&'r CompiledRule; 4]>;
+/// Rules that annotate one request: the first four are kept without an allocation.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Annotating<'r> {
+    few: [Option<&'r CompiledRule>; 4],
+    more: Vec<&'r CompiledRule>,
+}
+
+impl<'r> Annotating<'r> {
+    pub(crate) fn push(&mut self, rule: &'r CompiledRule) {
+        match self.few.iter_mut().find(|place| place.is_none()) {
+            Some(free) => *free = Some(rule),
+            None => self.more.push(rule),
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &'r CompiledRule> {
+        self.few.iter().map_while(|rule| *rule).chain(self.more.iter().copied())
+    }
+}
 
 /// What the rules say of one request: the rule that decides, if one does, and those that matched before it and let the
 /// search go on.
@@ -27,8 +43,8 @@ impl<'r> Verdict<'r> {
     }
 
     /// The rules that matched before and let the search go on, in order.
-    pub fn annotating(&self) -> &[&'r CompiledRule] {
-        &self.annotating
+    pub fn annotating(&self) -> impl Iterator<Item = &'r CompiledRule> {
+        self.annotating.iter()
     }
 
     /// The model that the request is served as, if a rule rewrites it.
@@ -87,7 +103,7 @@ impl<'r> Verdict<'r> {
 
     /// The effects of the rules that matched, in order.
     fn effects(&self) -> impl Iterator<Item = (Option<&'r CompiledRule>, &'r Effects)> {
-        self.annotating.iter().copied().chain(self.deciding).map(|rule| (Some(rule), &rule.effects))
+        self.annotating.iter().chain(self.deciding).map(|rule| (Some(rule), &rule.effects))
     }
 }
 
@@ -95,7 +111,7 @@ impl fmt::Debug for Verdict<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Verdict")
             .field("rule", &self.deciding.map(CompiledRule::id))
-            .field("annotating", &self.annotating.iter().map(|rule| rule.id()).collect::<Vec<_>>())
+            .field("annotating", &self.annotating.iter().map(CompiledRule::id).collect::<Vec<_>>())
             .finish_non_exhaustive()
     }
 }

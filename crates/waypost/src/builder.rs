@@ -10,10 +10,11 @@ use waypost_core::{
     TenantId, TenantRoutingConfig, TokenEstimator, UpdateErrors,
 };
 use waypost_health::{HealthAwareRouter, HealthConfig, HealthEvent};
+use waypost_rules::{CompiledRules, RuleErrors, RuleSet, Surroundings};
 
 use crate::metrics::Metrics;
 use crate::router::MAX_STRATEGIES;
-use crate::state::{Shared, check_strategies};
+use crate::state::{Shared, check_strategies, names};
 use crate::{Router, RouterConfig, SystemClock};
 
 /// Builds a [`Router`]. Everything has a default but the candidates; what is wrong is reported by
@@ -51,6 +52,7 @@ pub struct RouterBuilder {
     seed: Option<u64>,
     strategy: Option<LoadBalancingStrategy>,
     health: Option<HealthConfig>,
+    rules: RuleSet,
     on_health_event: Option<OnHealthEvent>,
 }
 
@@ -76,6 +78,8 @@ enum Problem {
     DefaultStrategy(LoadBalancingStrategy),
     #[error("more than {MAX_STRATEGIES} strategies")]
     TooManyStrategies,
+    #[error(transparent)]
+    Rules(#[from] RuleErrors),
 }
 
 impl Default for RouterBuilder {
@@ -94,6 +98,7 @@ impl Default for RouterBuilder {
             seed: None,
             strategy: None,
             health: None,
+            rules: RuleSet::default(),
             on_health_event: None,
         }
     }
@@ -167,6 +172,12 @@ impl RouterBuilder {
         self
     }
 
+    /// The routing rules. They are checked against the candidates, aliases, tenants and strategies. Default: none.
+    pub fn rules(mut self, rules: RuleSet) -> Self {
+        self.rules = rules;
+        self
+    }
+
     /// Makes a strategy known, or replaces one. All built-in ones are known, with their default settings.
     pub fn register(
         mut self,
@@ -236,6 +247,10 @@ impl RouterBuilder {
         if self.strategies.len() > MAX_STRATEGIES {
             self.problems.push(Problem::TooManyStrategies);
         }
+        let strategies = names(&self.strategies);
+        let surroundings = Surroundings::default().table(&table).strategies(&strategies);
+        let rules = CompiledRules::compile(self.rules, self.config.rules, surroundings);
+        let rules = rules.map_err(|errors| self.problems.push(errors.into())).unwrap_or_default();
         if !self.problems.is_empty() {
             return Err(BuildError(self.problems));
         }
@@ -257,7 +272,7 @@ impl RouterBuilder {
             metrics: Metrics::default(),
             home: OnceLock::new(),
         };
-        Ok(Router::from_parts(table, &self.strategies, shared))
+        Ok(Router::from_parts(table, &self.strategies, rules, shared))
     }
 }
 

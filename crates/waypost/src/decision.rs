@@ -1,9 +1,13 @@
 //! How a decision came about.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use waypost_core::{LeftOutList, LoadBalancingStrategy, RequestPriority, RuleId, Stage};
+use waypost_core::{
+    Annotations, LeftOutList, LoadBalancingStrategy, MirrorTarget, ModelName, RequestPriority, RuleId, Stage,
+    Tag,
+};
 
 use crate::pipeline::Dropped;
 
@@ -17,6 +21,10 @@ pub struct RoutingDecision {
     pub strategy_used: LoadBalancingStrategy,
     /// The rule that matched.
     pub rule_matched: Option<RuleId>,
+    /// What rules added for the caller: tags, mirrors, and the rules that only annotated. `None` when it is nothing.
+    pub annotations: Option<Arc<Annotations>>,
+    /// The model or alias that a rule put in place of the request's.
+    pub rewritten_to: Option<ModelName>,
     /// The priority that the request was treated with.
     pub priority: RequestPriority,
     /// Candidates in the pool.
@@ -40,6 +48,16 @@ impl RoutingDecision {
     pub const fn dropped_by(&self, stage: Stage) -> usize {
         self.dropped.at(stage)
     }
+
+    /// The tags that rules added.
+    pub fn tags(&self) -> &[Tag] {
+        self.annotations.as_ref().map_or(&[], |annotations| &annotations.tags)
+    }
+
+    /// Where rules say that the caller should send a copy of the request.
+    pub fn mirrors(&self) -> &[MirrorTarget] {
+        self.annotations.as_ref().map_or(&[], |annotations| &annotations.mirrors)
+    }
 }
 
 impl fmt::Display for RoutingDecision {
@@ -52,6 +70,9 @@ impl fmt::Display for RoutingDecision {
         }
         if self.panic {
             write!(f, ", in panic")?;
+        }
+        if let Some(model) = &self.rewritten_to {
+            write!(f, ", served as {model}")?;
         }
         match &self.rule_matched {
             Some(rule) => write!(f, ", by rule {rule}"),

@@ -1,16 +1,18 @@
 //! Why a request would go where it would go.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use waypost_core::{
-    CandidateId, CandidateSet, Directives, GatewayRequest, LoadBalancingStrategy, ModelName, NanoUsd,
+    Annotations, CandidateId, CandidateSet, Directives, LoadBalancingStrategy, ModelName, NanoUsd,
     RoutingError, RuleId, SelectContext, Stage,
 };
 use waypost_health::Exclusion;
+use waypost_rules::{CompiledRules, RuleOutcome, RuleTrace};
 
 use crate::pipeline::{Observer, Trail};
-use crate::router::Inquiry;
+use crate::router::{Inquiry, Question};
 
 /// What a router would decide for a request, and why: the answer of [`Router::explain`](crate::Router::explain).
 ///
@@ -29,8 +31,14 @@ pub struct Explanation {
     pub generation: u64,
     /// What each stage did, in order, up to the one that left nothing.
     pub stages: Vec<StageReport>,
+    /// What each rule made of the request, in the order in which they are asked.
+    pub rules: Vec<RuleTrace>,
     /// The rule that matched.
     pub rule_matched: Option<RuleId>,
+    /// What rules add for the caller; `None` when it is nothing.
+    pub annotations: Option<Arc<Annotations>>,
+    /// The model or alias that a rule puts in place of the request's.
+    pub rewritten_to: Option<ModelName>,
     /// Too few candidates of the pool are healthy, so what was seen of their health is ignored.
     pub panic: bool,
     /// What would be selected, or why nothing would.
@@ -85,28 +93,37 @@ impl Observer for Reports {
     }
 }
 
-pub(crate) fn explain(
-    request: &GatewayRequest,
-    generation: u64,
-    inquiry: Result<Inquiry<'_>, RoutingError>,
-) -> Explanation {
+pub(crate) fn explain(question: Question<'_>) -> Explanation {
+    let requested = &question.request.model;
     let mut explanation = Explanation {
-        requested: request.model.clone(),
+        requested: requested.clone(),
         model: None,
         candidates: 0,
-        generation,
+        generation: question.state.snapshot.generation(),
         stages: Vec::new(),
+        rules: question.state.rules.explain(&question.decision()),
         rule_matched: None,
+        annotations: None,
+        rewritten_to: None,
         panic: false,
-        outcome: Err(RoutingError::ModelNotSupported { model: request.model.clone() }),
+        outcome: Err(RoutingError::ModelNotSupported { model: requested.clone() }),
     };
-    if let Ok(inquiry) = inquiry {
-        explanation.run(&inquiry);
+    match Inquiry::new(question, CompiledRules::peek) {
+        Ok(inquiry) => explanation.run(&inquiry),
+        Err(error) => explanation.refuse(error),
     }
     explanation
 }
 
 impl Explanation {
+    /// The request was refused before a pool was chosen.
+    fn refuse(&mut self, error: RoutingError) {
+        if let RoutingError::Rejected(rejection) = &error {
+            self.rule_matched.clone_from(&rejection.rule);
+        }
+        self.outcome = Err(error);
+    }
+
     fn run(&mut self, inquiry: &Inquiry<'_>) {
         let pool = &*inquiry.runtime().pool;
         self.model = Some(pool.model().clone());
@@ -141,6 +158,8 @@ impl Explanation {
         }
         self.panic = directives.panic;
         self.rule_matched.clone_from(&directives.rule_matched);
+        self.annotations.clone_from(&directives.annotations);
+        self.rewritten_to = inquiry.rewritten_to().cloned();
         self.outcome = passed.and_then(|()| choose(inquiry, &set, &trail, &mut directives));
     }
 }
@@ -174,7 +193,10 @@ fn choose(
     directives: &mut Directives,
 ) -> Result<Choice, RoutingError> {
     let strategy = inquiry.strategy(directives);
-    let balancer = inquiry.runtime().balancer(&strategy);
+    let weighted = directives.weights.as_ref().map(|weights| inquiry.runtime().weighted(weights));
+    let balancers = weighted.as_deref().unwrap_or_else(|| inquiry.runtime().balancers());
+    let set = &if weighted.is_some() { set.in_pool(balancers.pool()) } else { *set };
+    let balancer = balancers.balancer(&strategy);
     let balancer = balancer.ok_or_else(|| RoutingError::StrategyNotFound { strategy: strategy.clone() })?;
     let decision = inquiry.decision().with_priority(directives.priority);
     let rng = inquiry.shared().seeds.preview();
@@ -208,13 +230,31 @@ impl fmt::Display for Explanation {
         if self.panic {
             writeln!(f, "{:<15} health is ignored: too few are healthy", "panic")?;
         }
-        if let Some(rule) = &self.rule_matched {
-            writeln!(f, "{:<15} {rule} matched", "rule")?;
-        }
+        self.write_rules(f)?;
         match &self.outcome {
             Ok(choice) => write!(f, "{choice}"),
             Err(error) => write!(f, "→ nothing: {error}"),
         }
+    }
+}
+
+impl Explanation {
+    /// A line for each rule that matched; the others are only counted.
+    fn write_rules(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let matched =
+            |outcome: &RuleOutcome| matches!(outcome, RuleOutcome::Decided | RuleOutcome::Annotated);
+        for trace in self.rules.iter().filter(|trace| matched(&trace.outcome)) {
+            writeln!(f, "{:<15} {trace}", "rule")?;
+        }
+        let skipped = self.rules.iter().filter(|trace| matches!(trace.outcome, RuleOutcome::Skipped { .. }));
+        let skipped = skipped.count();
+        if skipped > 0 {
+            writeln!(f, "{:<15} {skipped} skipped", "rules")?;
+        }
+        if let Some(model) = &self.rewritten_to {
+            writeln!(f, "{:<15} served as {model}", "rewritten")?;
+        }
+        Ok(())
     }
 }
 

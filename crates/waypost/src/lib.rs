@@ -74,6 +74,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod balancer_set;
 mod builder;
 mod clock;
 mod config;
@@ -87,10 +88,12 @@ mod preferences;
 mod router;
 mod selected;
 mod state;
+mod weighted_views;
 
 pub use waypost_balancers as balancers;
 pub use waypost_core as core;
 pub use waypost_health as health;
+pub use waypost_rules as rules;
 
 pub use waypost_core::{
     GatewayRequest, LoadBalancingStrategy, ProviderCandidate, RequestResult, RoutingContext, RoutingError,

@@ -2,6 +2,7 @@
 
 use waypost_core::{CandidateFilter, CandidateMask, CandidateSet, Directives, RoutingError, Stage};
 use waypost_health::PoolHealth;
+use waypost_rules::Verdict;
 
 use crate::constraints::{Constraints, capacity};
 use crate::preferences;
@@ -45,6 +46,8 @@ impl Observer for Nobody {
 /// Everything that the stages of one decision read.
 pub(crate) struct Pipeline<'a> {
     pub(crate) constraints: Constraints<'a>,
+    /// What the rules say; `None` when there are none.
+    pub(crate) verdict: Option<&'a Verdict<'a>>,
     pub(crate) health: &'a PoolHealth,
     pub(crate) filters: &'a [Box<dyn CandidateFilter>],
 }
@@ -79,7 +82,7 @@ impl<'a> Pipeline<'a> {
         run.stage(Stage::Region, Constraints::region)?;
         run.stage(Stage::Tag, Constraints::tag)?;
         run.stage(Stage::Latency, Constraints::latency)?;
-        run.stage(Stage::Rules, only_filters)?;
+        run.rules()?;
         let well = run.set.pool().is_tiered().then_some(*run.set);
         run.health()?;
         run.stage(Stage::Limits, capacity)?;
@@ -115,6 +118,21 @@ struct Run<'r, 'a, O> {
 }
 
 impl<'a, O: Observer> Run<'_, 'a, O> {
+    /// Rules were asked before the pool was known; here what they said takes effect.
+    #[inline]
+    fn rules(&mut self) -> Result<(), RoutingError> {
+        let before = O::LOOKS.then_some(*self.set);
+        let lost = match self.pipeline.verdict {
+            None => 0,
+            Some(verdict) => {
+                let candidates = self.set.len();
+                verdict.apply(self.set, self.pipeline.constraints.decision, self.directives)?;
+                candidates - self.set.len()
+            }
+        };
+        self.finish_stage(Stage::Rules, lost, before.as_ref())
+    }
+
     /// Health says who is left out and until when, which the other stages have no need to.
     #[inline]
     fn health(&mut self) -> Result<(), RoutingError> {

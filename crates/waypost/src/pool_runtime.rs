@@ -1,46 +1,33 @@
 //! A pool with the balancers that choose from it.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use waypost_core::{
-    BuildLoadBalancer, CandidateIndex, InFlightLease, LiveSlot, LoadBalancer, LoadBalancingStrategy, Pool,
-    ProviderCandidate, ResultEvent, SeedSequence,
+    CandidateIndex, InFlightLease, LiveSlot, LoadBalancingStrategy, Pool, PoolWeights, ProviderCandidate,
+    ResultEvent,
 };
 use waypost_health::{Admission, PoolHealth};
 
+use crate::balancer_set::BalancerSet;
 use crate::state::{Shared, Strategies};
+use crate::weighted_views::WeightedViews;
 
 /// What a selection keeps alive until it ends: the pool, its balancers, and what every pool of the router shares. It
 /// outlives the snapshot that it was selected from.
-#[derive(Debug)]
 pub(crate) struct PoolRuntime {
     pub(crate) pool: Arc<Pool>,
     pub(crate) health: PoolHealth,
     pub(crate) shared: Arc<Shared>,
-    balancers: Box<[Named]>,
-    /// Which of them are built, one bit each: results go to these, and reading one word tells who they are.
-    built: AtomicU64,
+    balancers: BalancerSet,
+    /// Balancers under weights that rules give.
+    views: WeightedViews,
+    strategies: Strategies,
+    /// Where the balancers' randomness starts.
+    seed: u64,
     /// Whether another pool has taken this one's place.
     replaced: AtomicBool,
-}
-
-/// A strategy with the pool's balancer of it, which is built when first asked for: a table or a schedule for each of a
-/// dozen strategies would be in memory for nothing, and learn from every result for nobody.
-struct Named {
-    name: LoadBalancingStrategy,
-    strategy: Arc<dyn BuildLoadBalancer>,
-    /// Where the balancer's own randomness starts: the same whenever it is built.
-    seed: u64,
-    built: OnceLock<Arc<dyn LoadBalancer>>,
-}
-
-impl Named {
-    #[inline]
-    fn balancer(&self, pool: &Pool) -> &dyn LoadBalancer {
-        &**self.built.get_or_init(|| self.strategy.build(pool, &mut SeedSequence::new(self.seed).generator()))
-    }
 }
 
 impl PoolRuntime {
@@ -53,63 +40,35 @@ impl PoolRuntime {
         shared: &Arc<Shared>,
         seed: u64,
     ) -> Self {
-        let named =
-            |(place, (name, strategy)): (usize, &(LoadBalancingStrategy, Arc<dyn BuildLoadBalancer>))| {
-                let seed = seed.wrapping_add(place as u64);
-                // What was asked for before will be asked for again: it is built now, not by a request.
-                let known = before.and_then(|before| before.named(name)?.built.get()).map(|before| {
-                    let new = || strategy.build(&pool, &mut SeedSequence::new(seed).generator());
-                    before.carried_over(&pool).unwrap_or_else(new)
-                });
-                Named {
-                    name: name.clone(),
-                    strategy: Arc::clone(strategy),
-                    seed,
-                    built: known.map_or_else(OnceLock::new, OnceLock::from),
-                }
-            };
-        let balancers = strategies.iter().enumerate().map(named).collect();
         let health = shared.health.attach(&pool, shared.clock.now());
-        let runtime = Self {
+        let views = before.map(|before| before.views.carried_over(&pool, strategies, seed));
+        Self {
+            balancers: BalancerSet::new(Arc::clone(&pool), before.map(|b| &b.balancers), strategies, seed),
+            views: views.unwrap_or_default(),
+            strategies: Arc::clone(strategies),
+            seed,
             pool,
             health,
             shared: Arc::clone(shared),
-            balancers,
-            built: AtomicU64::new(0),
             replaced: AtomicBool::new(false),
-        };
-        (0..runtime.balancers.len()).for_each(|place| runtime.note_if_built(place));
-        runtime
-    }
-
-    fn note_if_built(&self, place: usize) {
-        if self.balancers[place].built.get().is_some() {
-            // Relaxed: whoever reads the bit finds the balancer through its cell, which orders the two.
-            self.built.fetch_or(1 << place, Ordering::Relaxed);
         }
     }
 
+    /// The balancers that choose by the candidates' own weights.
     #[inline]
-    fn named(&self, strategy: &LoadBalancingStrategy) -> Option<&Named> {
-        self.balancers.iter().find(|named| named.name == *strategy)
+    pub(crate) const fn balancers(&self) -> &BalancerSet {
+        &self.balancers
     }
 
-    /// The balancer of a strategy, built if need be; `None` when the strategy is not registered.
-    #[inline]
-    pub(crate) fn balancer(&self, strategy: &LoadBalancingStrategy) -> Option<&dyn LoadBalancer> {
-        let place = self.balancers.iter().position(|named| named.name == *strategy)?;
-        let named = &self.balancers[place];
-        if named.built.get().is_none() {
-            named.balancer(&self.pool);
-            self.note_if_built(place);
-        }
-        Some(named.balancer(&self.pool))
+    /// The balancers that choose by other weights, made if need be.
+    pub(crate) fn weighted(&self, weights: &PoolWeights) -> Arc<BalancerSet> {
+        self.views.get(weights, &self.pool, &self.strategies, self.seed)
     }
 
     /// Builds the balancers of strategies that will be asked for.
     pub(crate) fn prepare<'a>(&self, strategies: impl Iterator<Item = &'a LoadBalancingStrategy>) {
         for strategy in strategies {
-            self.balancer(strategy);
+            self.balancers.balancer(strategy);
         }
     }
 
@@ -147,22 +106,8 @@ impl PoolRuntime {
     #[inline]
     fn teach(&self, event: &ResultEvent<'_>) {
         self.pool.publish_latency(event.index, event.now);
-        let mut built = self.built.load(Ordering::Relaxed);
-        while built != 0 {
-            if let Some(balancer) = self.balancers[built.trailing_zeros() as usize].built.get() {
-                balancer.record_result(event);
-            }
-            built &= built - 1;
-        }
-    }
-}
-
-impl fmt::Debug for Named {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Named")
-            .field("name", &self.name)
-            .field("built", &self.built.get())
-            .finish_non_exhaustive()
+        self.balancers.teach(event);
+        self.views.teach(event);
     }
 }
 
@@ -191,5 +136,11 @@ impl AsRef<PoolHealth> for Winner {
 impl AsRef<LiveSlot> for Winner {
     fn as_ref(&self) -> &LiveSlot {
         self.candidate().live()
+    }
+}
+
+impl fmt::Debug for PoolRuntime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PoolRuntime").field("pool", &self.pool).finish_non_exhaustive()
     }
 }

@@ -1,20 +1,22 @@
 //! The router.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use waypost_core::{
     BuildLoadBalancer, CandidateId, CandidateSet, Clock, DecisionContext, Directives, GatewayRequest,
-    InFlightLease, LoadBalancer, LoadBalancingStrategy, PoolIndex, ProviderCandidate, RequestResult,
-    ResultEvent, RoutingContext, RoutingError, RoutingTable, RoutingTableUpdate, SelectContext, SnapshotCell,
-    Tenant, TenantRoutingConfig, Timestamp, TokenUsage, Tokens, UpdateErrors,
+    InFlightLease, LoadBalancer, LoadBalancingStrategy, ModelName, PoolIndex, ProviderCandidate, Rejection,
+    RejectionReason, RequestResult, ResultEvent, RoutingContext, RoutingError, RoutingTable,
+    RoutingTableUpdate, RuleId, SelectContext, SnapshotCell, Tenant, TenantRoutingConfig, Timestamp,
+    TokenUsage, Tokens, UpdateErrors,
 };
 use waypost_health::{Admission, HealthAwareRouter, HealthReport};
+use waypost_rules::{CompiledRules, RuleErrors, RuleUpdate, Surroundings, Verdict};
 
 use crate::constraints::Constraints;
 use crate::pipeline::{Nobody, Pipeline, Trail};
 use crate::pool_runtime::{Lease, PoolRuntime, Winner};
-use crate::state::{RouterState, Shared, check_strategies, starting_slowly};
+use crate::state::{Parts, RouterState, Shared, check_strategies, names, starting_slowly};
 use crate::{
     Explanation, RouterBuilder, RouterMetrics, RoutingDecision, SelectedProvider, explain, preferences,
 };
@@ -75,6 +77,7 @@ impl Router {
     pub(crate) fn from_parts(
         table: RoutingTable,
         strategies: &[(LoadBalancingStrategy, Arc<dyn BuildLoadBalancer>)],
+        rules: CompiledRules,
         shared: Shared,
     ) -> Self {
         let slow_start = shared.config.health.slow_start;
@@ -82,8 +85,9 @@ impl Router {
             (LoadBalancingStrategy::clone(name), starting_slowly(Arc::clone(strategy), slow_start))
         };
         let strategies = strategies.iter().map(slowly).collect();
+        let parts = Parts { table, strategies, rules: Arc::new(rules) };
         let shared = Arc::new(shared);
-        let state = Arc::new(SnapshotCell::new(RouterState::first(table, strategies, &shared)));
+        let state = Arc::new(SnapshotCell::new(RouterState::first(parts, &shared)));
         shared.home.get_or_init(|| Arc::downgrade(&state));
         Self { inner: Arc::new(Inner { state, shared }) }
     }
@@ -146,7 +150,8 @@ impl Router {
     ) -> Result<SelectedProvider, RoutingError> {
         let shared = &*self.inner.shared;
         let state = self.inner.state.load();
-        let inquiry = Inquiry::new(&state, shared, request, context, now)?;
+        let question = Question::new(&state, shared, request, context, now);
+        let inquiry = Inquiry::new(question, CompiledRules::evaluate)?;
         let mut again = false;
         loop {
             match inquiry.decide() {
@@ -162,8 +167,7 @@ impl Router {
     pub fn explain(&self, request: &GatewayRequest, context: &RoutingContext) -> Explanation {
         let shared = &*self.inner.shared;
         let state = self.inner.state.load();
-        let inquiry = Inquiry::new(&state, shared, request, context, shared.clock.now());
-        explain::explain(request, state.snapshot.generation(), inquiry)
+        explain::explain(Question::new(&state, shared, request, context, shared.clock.now()))
     }
 
     /// Changes the routing table, by all of the updates or none. Decisions that run meanwhile read the version before
@@ -179,9 +183,30 @@ impl Router {
         let next = self.inner.state.update(|current| {
             let table = current.table.updated(updates)?;
             check_strategies(&table, &current.strategies)?;
-            Ok(current.next(table, Arc::clone(&current.strategies), &self.inner.shared))
+            Ok(current.next(Parts { table, ..current.parts() }, &self.inner.shared))
         });
         next.map(|state| state.snapshot.generation())
+    }
+
+    /// Changes the rules, by all of the updates or none. They are checked against the routing table as it is; decisions
+    /// that run meanwhile read the version before or the version after. Returns the new version's number.
+    ///
+    /// # Errors
+    ///
+    /// [`RuleErrors`] with everything that is wrong with the rules then; nothing has changed.
+    pub fn update_rules(&self, updates: impl IntoIterator<Item = RuleUpdate>) -> Result<u64, RuleErrors> {
+        let next = self.inner.state.update(|current| {
+            let strategies = names(&current.strategies);
+            let surroundings = Surroundings::default().table(&current.table).strategies(&strategies);
+            let rules = Arc::new(current.rules.updated(updates, surroundings)?);
+            Ok(current.next(Parts { rules, ..current.parts() }, &self.inner.shared))
+        });
+        next.map(|state| state.snapshot.generation())
+    }
+
+    /// The rules as they are now: the set, what is doubtful about it, what was counted.
+    pub fn rules(&self) -> Arc<CompiledRules> {
+        Arc::clone(&self.inner.state.load().rules)
     }
 
     /// Makes a strategy known, or replaces one. Balancers of all strategies begin anew; those that no tenant
@@ -204,7 +229,7 @@ impl Router {
             if strategies.len() > MAX_STRATEGIES {
                 return Err(RegisterError(()));
             }
-            Ok(current.next(current.table.clone(), strategies.into(), &self.inner.shared))
+            Ok(current.next(Parts { strategies: strategies.into(), ..current.parts() }, &self.inner.shared))
         });
         registered.map(drop)
     }
@@ -330,31 +355,77 @@ fn lease(admission: Admission<Winner>, tokens: Tokens) -> Option<Lease> {
 }
 
 /// One request in front of one version of the configuration.
-pub(crate) struct Inquiry<'a> {
-    state: &'a RouterState,
+pub(crate) struct Question<'a> {
+    pub(crate) state: &'a RouterState,
     shared: &'a Shared,
-    request: &'a GatewayRequest,
+    pub(crate) request: &'a GatewayRequest,
     context: &'a RoutingContext,
     now: Timestamp,
-    pool: PoolIndex,
+    /// The wall time, if rules look at it.
+    wall: Option<SystemTime>,
     tenant: Option<&'a Tenant>,
     usage: TokenUsage,
 }
 
-impl<'a> Inquiry<'a> {
+impl<'a> Question<'a> {
     fn new(
         state: &'a RouterState,
         shared: &'a Shared,
         request: &'a GatewayRequest,
         context: &'a RoutingContext,
         now: Timestamp,
-    ) -> Result<Self, RoutingError> {
-        let pool = state.snapshot.resolve(&request.model);
-        let pool = pool.ok_or_else(|| RoutingError::ModelNotSupported { model: request.model.clone() })?;
+    ) -> Self {
         let tenant = context.tenant_id.as_ref().or(request.tenant_id.as_ref());
         let tenant = tenant.and_then(|id| state.snapshot.tenant(id));
-        let usage = expected_usage(shared, request, context);
-        Ok(Self { state, shared, request, context, now, pool, tenant, usage })
+        let usage = expected_usage(shared, request, context, &request.model);
+        let wall = state.rules.look_at_time().then(|| shared.clock.wall());
+        Self { state, shared, request, context, now, wall, tenant, usage }
+    }
+
+    /// The request as rules see it.
+    pub(crate) fn decision(&self) -> DecisionContext<'a> {
+        let tenant = self.tenant.map(Tenant::config);
+        let mut decision = DecisionContext::new(self.request, self.context, tenant, self.now, self.usage);
+        decision.wall = self.wall;
+        decision
+    }
+
+    /// Whether the tenant may have its requests served as this model: it or the model that it stands for is allowed.
+    fn may_use(&self, model: &ModelName) -> bool {
+        self.tenant.is_none_or(|tenant| {
+            let stands_for = || Some(self.state.snapshot.pool(self.state.snapshot.resolve(model)?).model());
+            tenant.may_ask_for(model) || stands_for().is_some_and(|model| tenant.may_ask_for(model))
+        })
+    }
+}
+
+/// One request with what the rules say of it, and the pool that it leads to.
+pub(crate) struct Inquiry<'a> {
+    question: Question<'a>,
+    /// `None` when there are no rules.
+    verdict: Option<Verdict<'a>>,
+    pool: PoolIndex,
+}
+
+impl<'a> Inquiry<'a> {
+    /// Asks the rules, by evaluating them or by a look.
+    pub(crate) fn new(
+        mut question: Question<'a>,
+        ask: impl FnOnce(&'a CompiledRules, &DecisionContext<'_>) -> Verdict<'a>,
+    ) -> Result<Self, RoutingError> {
+        let asked_for = &question.request.model;
+        if !question.may_use(asked_for) {
+            return Err(unauthorized(None));
+        }
+        let rules = &*question.state.rules;
+        let verdict = (!rules.is_empty()).then(|| ask(rules, &question.decision()));
+        let model = match &verdict {
+            Some(verdict) => question.rewrite(verdict)?,
+            None => asked_for,
+        };
+        let pool = question.state.snapshot.resolve(model);
+        let pool = pool.ok_or_else(|| RoutingError::ModelNotSupported { model: model.clone() })?;
+        Ok(Self { question, verdict, pool })
     }
 
     /// Runs the stages and chooses.
@@ -362,22 +433,26 @@ impl<'a> Inquiry<'a> {
     fn decide(&self) -> Result<SelectedProvider, Undecided> {
         let decision = self.decision();
         let pipeline = self.pipeline(&decision);
+        let now = self.question.now;
         let mut set = self.runtime().pool.all();
         let mut directives = Directives::default();
         // Before the stages: a pool that is too slow as a whole must be able to recover.
         if pipeline.constraints.latency_limit().is_some() || preferences::look_at_latency(&decision) {
-            set.pool().refresh_next_latency(self.now);
+            set.pool().refresh_next_latency(now);
         }
         let mut trail = Trail::default();
         pipeline.run(&mut set, &mut directives, &mut Nobody, &mut trail)?;
 
         let decision = decision.with_priority(directives.priority);
         let strategy = self.strategy(&mut directives);
-        let balancer = self.runtime().balancer(&strategy);
+        let weighted = directives.weights.as_ref().map(|weights| self.runtime().weighted(weights));
+        let balancers = weighted.as_deref().unwrap_or_else(|| self.runtime().balancers());
+        let balancer = balancers.balancer(&strategy);
         let balancer =
             balancer.ok_or_else(|| RoutingError::StrategyNotFound { strategy: strategy.clone() })?;
+        let mut set = if weighted.is_some() { set.in_pool(balancers.pool()) } else { set };
         let candidates_left = set.len();
-        let mut cx = SelectContext::new(&decision, self.shared.seeds.generator());
+        let mut cx = SelectContext::new(&decision, self.question.shared.seeds.generator());
         cx.eligible = trail.eligible.as_ref();
         cx.panic = directives.panic;
         let lease = match choose(balancer, &mut set, &mut cx, self.runtime(), directives.panic) {
@@ -392,63 +467,94 @@ impl<'a> Inquiry<'a> {
 
         let candidate = lease.holder().holder().candidate();
         let usage = decision.usage;
-        let expected_latency = candidate.live().latency().expected(decision.usage.completion, self.now);
+        let expected_latency = candidate.live().latency().expected(decision.usage.completion, now);
         let decision = RoutingDecision {
             strategy_used: strategy,
             rule_matched: directives.rule_matched,
+            annotations: directives.annotations,
+            rewritten_to: self.rewritten_to().cloned(),
             priority: decision.priority(),
             candidates_considered: set.pool().len(),
             candidates_left,
-            generation: self.state.snapshot.generation(),
+            generation: self.question.state.snapshot.generation(),
             selection_time: None,
             panic: directives.panic,
             left_out: directives.left_out,
             dropped: trail.dropped,
         };
-        Ok(SelectedProvider::new(lease, self.now, decision, usage, expected_latency))
+        Ok(SelectedProvider::new(lease, now, decision, usage, expected_latency))
     }
 
+    /// The request as stages see it.
     pub(crate) fn decision(&self) -> DecisionContext<'a> {
-        DecisionContext::new(
-            self.request,
-            self.context,
-            self.tenant.map(Tenant::config),
-            self.now,
-            self.usage,
-        )
+        self.question.decision().with_model(self.rewritten_to())
+    }
+
+    /// The model that a rule put in place of the request's.
+    pub(crate) fn rewritten_to(&self) -> Option<&'a ModelName> {
+        self.verdict.as_ref().and_then(Verdict::model)
     }
 
     pub(crate) fn pipeline<'b>(&'b self, decision: &'b DecisionContext<'b>) -> Pipeline<'b> {
-        let constraints =
-            Constraints { decision, snapshot: &self.state.snapshot, pool: self.pool, tenant: self.tenant };
+        let Question { state, tenant, shared, .. } = self.question;
+        let constraints = Constraints { decision, snapshot: &state.snapshot, pool: self.pool, tenant };
         let health = &self.runtime().health;
-        Pipeline { constraints, health, filters: &self.shared.filters }
+        Pipeline { constraints, verdict: self.verdict.as_ref(), health, filters: &shared.filters }
     }
 
     pub(crate) fn runtime(&self) -> &'a Arc<PoolRuntime> {
-        self.state.runtime(self.pool)
+        self.question.state.runtime(self.pool)
     }
 
     pub(crate) const fn shared(&self) -> &'a Shared {
-        self.shared
+        self.question.shared
     }
 
     /// The strategy that a filter named, else the tenant's, else the router's.
     pub(crate) fn strategy(&self, directives: &mut Directives) -> LoadBalancingStrategy {
         let tenant = || {
-            self.tenant
+            self.question
+                .tenant
                 .map(Tenant::config)
                 .and_then(|config: &TenantRoutingConfig| config.default_strategy.clone())
         };
         let named = directives.strategy.take().or_else(tenant);
-        named.unwrap_or_else(|| self.shared.config.default_strategy.clone())
+        named.unwrap_or_else(|| self.shared().config.default_strategy.clone())
     }
+}
+
+impl<'a> Question<'a> {
+    /// The model that the request is served as, once the rules have spoken.
+    ///
+    /// # Errors
+    ///
+    /// A rule rejects the request, or makes it one for a model that the tenant may not use.
+    fn rewrite(&mut self, verdict: &Verdict<'a>) -> Result<&'a ModelName, RoutingError> {
+        if let Some(rejection) = verdict.rejection() {
+            return Err(rejection.into());
+        }
+        let Some(model) = verdict.model() else { return Ok(&self.request.model) };
+        if !self.may_use(model) {
+            return Err(unauthorized(verdict.rewritten_by().map(|rule| rule.id().clone())));
+        }
+        self.usage = expected_usage(self.shared, self.request, self.context, model);
+        Ok(model)
+    }
+}
+
+const fn unauthorized(rule: Option<RuleId>) -> RoutingError {
+    RoutingError::Rejected(Rejection { rule, reason: RejectionReason::UnauthorizedModel })
 }
 
 /// The tokens that a request should use: its prompt by estimate, its answer by what it, the context or the
 /// configuration says.
-fn expected_usage(shared: &Shared, request: &GatewayRequest, context: &RoutingContext) -> TokenUsage {
-    let prompt = shared.estimator.estimate(&request.prompt, &request.model);
+fn expected_usage(
+    shared: &Shared,
+    request: &GatewayRequest,
+    context: &RoutingContext,
+    model: &ModelName,
+) -> TokenUsage {
+    let prompt = shared.estimator.estimate(&request.prompt, model);
     let completion = request.max_tokens.or(context.max_tokens_hint);
     TokenUsage {
         prompt,

@@ -9,6 +9,7 @@ use waypost_core::{
     TokenEstimator, UpdateError, UpdateErrors,
 };
 use waypost_health::{HealthAwareRouter, PoolHealth, SlowStartConfig};
+use waypost_rules::CompiledRules;
 
 use crate::RouterConfig;
 use crate::metrics::Metrics;
@@ -43,23 +44,40 @@ pub(crate) struct RouterState {
     pub(crate) table: RoutingTable,
     pub(crate) snapshot: RoutingSnapshot,
     pub(crate) strategies: Strategies,
+    pub(crate) rules: Arc<CompiledRules>,
     /// In the order of the snapshot's pools.
     runtimes: Box<[Arc<PoolRuntime>]>,
 }
 
+/// What one version is made from.
+pub(crate) struct Parts {
+    pub(crate) table: RoutingTable,
+    pub(crate) strategies: Strategies,
+    pub(crate) rules: Arc<CompiledRules>,
+}
+
 impl RouterState {
-    pub(crate) fn first(table: RoutingTable, strategies: Strategies, shared: &Arc<Shared>) -> Self {
-        let snapshot = RoutingSnapshot::compile(&table, None, shared.clock.now());
-        Self::assemble(table, snapshot, strategies, shared, |_| None)
+    /// What this version was made from, to make the next.
+    pub(crate) fn parts(&self) -> Parts {
+        Parts {
+            table: self.table.clone(),
+            strategies: Arc::clone(&self.strategies),
+            rules: Arc::clone(&self.rules),
+        }
+    }
+
+    pub(crate) fn first(parts: Parts, shared: &Arc<Shared>) -> Self {
+        let snapshot = RoutingSnapshot::compile(&parts.table, None, shared.clock.now());
+        Self::assemble(parts, snapshot, shared, |_| None)
     }
 
     /// The version after this one. Pools that did not change keep their balancers, those that did carry over what
     /// their balancers know, unless strategies changed.
-    pub(crate) fn next(&self, table: RoutingTable, strategies: Strategies, shared: &Arc<Shared>) -> Self {
-        let snapshot = RoutingSnapshot::compile(&table, Some(&self.snapshot), shared.clock.now());
-        let same_strategies = Arc::ptr_eq(&strategies, &self.strategies);
+    pub(crate) fn next(&self, parts: Parts, shared: &Arc<Shared>) -> Self {
+        let snapshot = RoutingSnapshot::compile(&parts.table, Some(&self.snapshot), shared.clock.now());
+        let same_strategies = Arc::ptr_eq(&parts.strategies, &self.strategies);
         let known = |model: &ModelName| self.runtime_of(model).filter(|_| same_strategies).map(Arc::clone);
-        let next = Self::assemble(table, snapshot, strategies, shared, known);
+        let next = Self::assemble(parts, snapshot, shared, known);
         for runtime in &self.runtimes {
             let stays = next.runtime_of(runtime.pool.model()).is_some_and(|next| Arc::ptr_eq(next, runtime));
             if !stays {
@@ -70,9 +88,8 @@ impl RouterState {
     }
 
     fn assemble(
-        table: RoutingTable,
+        Parts { table, strategies, rules }: Parts,
         snapshot: RoutingSnapshot,
-        strategies: Strategies,
         shared: &Arc<Shared>,
         known: impl Fn(&ModelName) -> Option<Arc<PoolRuntime>>,
     ) -> Self {
@@ -83,17 +100,17 @@ impl RouterState {
                 let seed = shared.seed.wrapping_add((place as u64 + 1).wrapping_mul(POOL_SEED));
                 let runtime =
                     PoolRuntime::new(Arc::clone(pool), before.as_deref(), &strategies, shared, seed);
-                runtime.prepare(in_use(&table, &shared.config));
+                runtime.prepare(in_use(&table, &rules, &shared.config));
                 runtime
             };
             let Some(unchanged) = unchanged else {
                 return Arc::new(new());
             };
-            unchanged.prepare(in_use(&table, &shared.config));
+            unchanged.prepare(in_use(&table, &rules, &shared.config));
             unchanged
         };
         let runtimes = snapshot.pools().iter().enumerate().map(runtime).collect();
-        Self { table, snapshot, strategies, runtimes }
+        Self { table, snapshot, strategies, rules, runtimes }
     }
 
     /// The health of a candidate's pool, and the candidate's place there; the first pool when it serves several models.
@@ -129,10 +146,18 @@ pub(crate) fn starting_slowly(
 /// The strategies that the configuration names: their balancers are built beforehand, not by the first request.
 fn in_use<'a>(
     table: &'a RoutingTable,
+    rules: &'a CompiledRules,
     config: &'a RouterConfig,
 ) -> impl Iterator<Item = &'a LoadBalancingStrategy> {
     let of_tenants = table.tenants().filter_map(|(_, tenant)| tenant.default_strategy.as_ref());
-    core::iter::once(&config.default_strategy).chain(of_tenants)
+    core::iter::once(&config.default_strategy).chain(of_tenants).chain(rules.strategies())
+}
+
+/// The names of strategies.
+pub(crate) fn names(
+    strategies: &[(LoadBalancingStrategy, Arc<dyn BuildLoadBalancer>)],
+) -> Vec<LoadBalancingStrategy> {
+    strategies.iter().map(|(name, _)| name.clone()).collect()
 }
 
 /// Whether every strategy that a tenant names is registered.

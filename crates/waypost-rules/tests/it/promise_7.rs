@@ -15,7 +15,7 @@ const ASKED: usize = 80;
 const REQUESTS: usize = 25;
 
 fn matched(verdict: &Verdict<'_>) -> Matched {
-    let annotating = verdict.annotating().iter().map(|rule| rule.id().to_string()).collect();
+    let annotating = verdict.annotating().map(|rule| rule.id().to_string()).collect();
     (annotating, verdict.rule().map(|rule| rule.id().to_string()))
 }
 

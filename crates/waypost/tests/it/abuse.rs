@@ -8,9 +8,10 @@ use proptest::prelude::*;
 use waypost::balancers::Random;
 use waypost::core::{
     CandidateBuilder, CandidateId, CostBudget, ManualClock, ModelName, NanoUsd, Pricing,
-    RoutingTableUpdate as Update, StrategyName, TenantId, TenantRoutingConfig, Timestamp, TokenUsage, Tokens,
-    Weight,
+    RoutingTableUpdate as Update, RuleId, StrategyName, TenantId, TenantRoutingConfig, Timestamp, TokenUsage,
+    Tokens, Weight,
 };
+use waypost::rules::{Condition, PoolMember, RouteConfig, RoutingAction, Rule, RuleUpdate};
 use waypost::{
     GatewayRequest, LoadBalancingStrategy, ProviderCandidate, RequestResult, Router, RoutingContext,
     SelectedProvider,
@@ -35,6 +36,8 @@ enum Operation {
     Record(u8, u64),
     Explain(u8, u64),
     Register(u8),
+    Rule(u8, u8, u8),
+    Unrule(u8),
     Parse(String, f64),
 }
 
@@ -70,6 +73,8 @@ fn operations() -> impl Strategy<Value = Operation> {
         (id(), edge()).prop_map(|(a, b)| O::Record(a, b)),
         (id(), edge()).prop_map(|(a, b)| O::Explain(a, b)),
         id().prop_map(O::Register),
+        (id(), id(), id()).prop_map(|(a, b, c)| O::Rule(a, b, c)),
+        id().prop_map(O::Unrule),
         (any::<String>(), any::<f64>()).prop_map(|(a, b)| O::Parse(a, b)),
     ]
 }
@@ -124,6 +129,8 @@ impl Rig {
             O::Tenant(i, allowed, limit) => {
                 let config = TenantRoutingConfig {
                     allowed_providers: Some(allowed.iter().map(|&i| provider(i)).collect()),
+                    allowed_models: (!allowed.is_empty())
+                        .then(|| allowed.iter().map(|&i| model(i)).collect()),
                     preferred_providers: allowed.iter().map(|&i| provider(i)).collect(),
                     cost_limit_per_request: Some(NanoUsd(limit)),
                     default_strategy: Some(LoadBalancingStrategy::Random),
@@ -152,6 +159,19 @@ impl Rig {
             O::Register(i) => {
                 let name = LoadBalancingStrategy::Custom(StrategyName::new(format!("s{i}")).unwrap());
                 self.router.register_strategy(name, Random::default()).unwrap();
+            }
+            O::Rule(i, a, b) => {
+                let route = RouteConfig::providers([PoolMember {
+                    provider: provider(a),
+                    weight: Some(Weight::try_from(i64::from(b)).unwrap()),
+                }]);
+                let actions = vec![RoutingAction::RouteToPool(route), RoutingAction::RewriteModel(model(b))];
+                let rule = Rule::new(RuleId::new(format!("r{i}")).unwrap(), RoutingAction::Chain(actions));
+                let rule = rule.when(Condition::model(&model(a)));
+                let _ = self.router.update_rules([RuleUpdate::put(rule)]);
+            }
+            O::Unrule(i) => {
+                let _ = self.router.update_rules([RuleUpdate::Remove(RuleId::new(format!("r{i}")).unwrap())]);
             }
             O::Parse(text, number) => parse(&text, number),
         }

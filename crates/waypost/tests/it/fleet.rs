@@ -119,6 +119,7 @@ pub(crate) fn router(candidates: Vec<ProviderCandidate>, allowed: Option<Vec<usi
     let allowed_providers = allowed.map(|ids| ids.into_iter().map(|i| provider(&format!("p{i}"))).collect());
     let config = TenantRoutingConfig {
         allowed_providers,
+        allowed_models: None,
         preferred_providers: vec![provider("p1"), provider("p5")],
         cost_limit_per_request: Some(NanoUsd(1_500_000)),
         default_strategy: None,
