@@ -350,7 +350,7 @@ fn one_rule(rule: &Rule, known: &Known<'_>) -> Vec<RuleProblem> {
     if rule.continues && effects.reject.is_some() {
         problems.push(RuleProblem::ContinuesButRejects);
     }
-    problems.extend(effects.contradiction().cloned().map(RuleProblem::RoutesToExcluded));
+    problems.extend(effects.contradiction().map(RuleProblem::RoutesToExcluded));
     if rule.validity.is_empty() {
         problems.push(RuleProblem::NeverValid);
     }

@@ -224,6 +224,16 @@ impl CompiledRules {
         })
     }
 
+    /// Everything that is wrong or doubtful about a rule set, errors first.
+    pub fn lint(set: &RuleSet, surroundings: Surroundings<'_>) -> Vec<Finding> {
+        let mut findings = match Self::compile(set.clone(), RulesConfig::default(), surroundings) {
+            Ok(compiled) => compiled.warnings,
+            Err(_) => check::check(set, surroundings),
+        };
+        findings.sort_by_key(|finding| core::cmp::Reverse(finding.problem.severity()));
+        findings
+    }
+
     /// The version after this one, changed by all of the updates or none.
     ///
     /// # Errors

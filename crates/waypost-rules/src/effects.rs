@@ -86,19 +86,27 @@ impl Effects {
         self.priority.is_some() || self.model.is_some() || !self.tags().is_empty()
     }
 
-    /// Whether a provider is both named and excluded, so that nobody of it is left.
-    pub(crate) fn contradiction(&self) -> Option<&ProviderId> {
+    /// The providers of every pool that names some.
+    pub(crate) fn pools(&self) -> impl Iterator<Item = Vec<ProviderId>> {
         let named = self.narrowings.iter().filter_map(|narrowing| match narrowing {
-            Narrowing::To(route) => Some(&route.provider_pool),
-            Narrowing::Without(_) => None,
+            Narrowing::To(route) if !route.provider_pool.is_empty() => Some(&route.provider_pool),
+            _ => None,
         });
-        let excluded = |provider: &&ProviderId| {
-            self.narrowings.iter().any(|narrowing| match narrowing {
-                Narrowing::To(_) => false,
-                Narrowing::Without(providers) => providers.contains(provider),
-            })
-        };
-        named.flatten().map(|member| &member.provider).find(excluded)
+        named.map(|pool| pool.iter().map(|member| member.provider.clone()).collect())
+    }
+
+    /// The providers that are excluded.
+    pub(crate) fn excluded(&self) -> impl Iterator<Item = &ProviderId> {
+        let excluded = self.narrowings.iter().filter_map(|narrowing| match narrowing {
+            Narrowing::To(_) => None,
+            Narrowing::Without(providers) => Some(providers),
+        });
+        excluded.flatten()
+    }
+
+    /// Whether a provider is both named and excluded, so that nobody of it is left.
+    pub(crate) fn contradiction(&self) -> Option<ProviderId> {
+        self.pools().flatten().find(|provider| self.excluded().any(|excluded| excluded == provider))
     }
 
     /// Narrows a set and says the rest.

@@ -97,6 +97,11 @@ impl<'r> Verdict<'r> {
         Ok(())
     }
 
+    /// The effects of the rules that matched, and of the default route where none decides.
+    pub(crate) fn all_effects(&self) -> impl Iterator<Item = &'r Effects> {
+        self.effects().map(|(_, effects)| effects).chain(self.default_route())
+    }
+
     const fn default_route(&self) -> Option<&'r Effects> {
         if self.deciding.is_none() { self.default } else { None }
     }

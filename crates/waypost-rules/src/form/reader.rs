@@ -8,13 +8,11 @@ use super::field::Table;
 use super::problem::{FormErrors, FormProblem};
 use super::value::Value;
 use super::written::Read;
+use crate::nearest::nearest;
 use crate::shortened;
 
-/// Words farther than this from all known ones are something else, not misspelt.
-const NEAR: f64 = 0.8;
-
-/// The longest word for which a near one is looked for: the search takes time by the square of it.
-const LONGEST_MISSPELT: usize = 64;
+/// The longest key that a path repeats as it stands.
+const LONGEST_PLAIN: usize = 64;
 
 /// Where reading has come to and what was wrong on the way.
 #[derive(Debug, Default)]
@@ -89,7 +87,7 @@ impl Reader {
 
     /// Says that a word is not one of those that may be here.
     pub(super) fn unknown<T>(&mut self, what: &str, word: &str, known: &[impl AsRef<str>]) -> Option<T> {
-        let hint = match nearest(word, known) {
+        let hint = match nearest(word, known.iter().map(AsRef::as_ref)) {
             Some(near) => format!(", did you mean `{near}`?"),
             None => format!("; known are {}", quoted(known)),
         };
@@ -214,17 +212,6 @@ impl IntoIterator for Fields {
     }
 }
 
-/// The known word that a word was probably meant to be.
-fn nearest<'a>(word: &str, known: &'a [impl AsRef<str>]) -> Option<&'a str> {
-    if word.len() > LONGEST_MISSPELT {
-        return None;
-    }
-    let nearness = |known: &&'a str| strsim::jaro_winkler(word, known);
-    let known = known.iter().map(|known| (known.as_ref(), nearness(&known.as_ref())));
-    let near = known.filter(|(_, nearness)| *nearness >= NEAR);
-    near.max_by(|(_, a), (_, b)| a.total_cmp(b)).map(|(known, _)| known)
-}
-
 fn quoted(words: &[impl AsRef<str>]) -> String {
     words.iter().map(|word| format!("`{}`", word.as_ref())).collect::<Vec<_>>().join(", ")
 }
@@ -244,6 +231,6 @@ fn written(path: &[Step]) -> String {
 }
 
 fn is_plain(key: &str) -> bool {
-    (1..=LONGEST_MISSPELT).contains(&key.len())
+    (1..=LONGEST_PLAIN).contains(&key.len())
         && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
 }
