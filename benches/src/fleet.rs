@@ -44,6 +44,7 @@ fn tenant(n: usize) -> TenantRoutingConfig {
     let provider = |i: usize| ProviderId::new(format!("provider-{i}")).expect("a valid name");
     TenantRoutingConfig {
         allowed_providers: Some((0..n.saturating_sub(1)).map(provider).collect()),
+        allowed_models: None,
         preferred_providers: vec![provider(n + 1)],
         cost_limit_per_request: Some(NanoUsd(NanoUsd::PER_USD)),
         default_strategy: None,

@@ -9,19 +9,27 @@
 
 #[cfg(feature = "peers")]
 pub mod breakers;
+#[cfg(feature = "peers")]
+mod expressions;
 pub mod fleet;
 pub mod floor;
 pub mod naive;
 mod naive_health;
 mod naive_picks;
+mod naive_rules;
 #[cfg(feature = "peers")]
 pub mod peers;
 mod picks;
 mod rows;
+mod rulebook;
 mod screening;
 
+#[cfg(feature = "peers")]
+pub use expressions::Expressions;
 pub use naive_health::NaiveHealth;
 pub use naive_picks::NaivePicks;
+pub use naive_rules::NaiveRules;
 pub use picks::Picks;
 pub use rows::Rows;
+pub use rulebook::Rulebook;
 pub use screening::{Screening, Wing};

@@ -18,7 +18,9 @@ const COUNTED: u64 = 1_000;
 #[derive(Debug, Serialize)]
 struct Row<'a> {
     name: &'a str,
-    candidates: usize,
+    /// Of what there were so many.
+    #[serde(flatten)]
+    size: Size<'a>,
     threads: usize,
     /// Nanoseconds per call, the mean of all that criterion asked for, warm-up included.
     ns: f64,
@@ -30,13 +32,30 @@ struct Row<'a> {
 #[derive(Debug)]
 pub struct Rows {
     file: Option<PathBuf>,
+    counted: &'static str,
+}
+
+/// A number under the name of what was counted.
+#[derive(Debug)]
+struct Size<'a>(&'a str, usize);
+
+impl Serialize for Size<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map([(self.0, self.1)])
+    }
 }
 
 impl Rows {
     /// Writes where `cargo xtask bench` says, or nowhere.
     #[expect(clippy::disallowed_methods, reason = "benches are started by xtask, which says where rows go")]
     pub fn from_env() -> Self {
-        Self { file: std::env::var_os("WAYPOST_BENCH_ROWS").map(PathBuf::from) }
+        Self { file: std::env::var_os("WAYPOST_BENCH_ROWS").map(PathBuf::from), counted: "candidates" }
+    }
+
+    /// Rows carry the number of something else than candidates.
+    pub const fn counting(mut self, what: &'static str) -> Self {
+        self.counted = what;
+        self
     }
 
     /// Measures `call` on one thread.
@@ -44,15 +63,36 @@ impl Rows {
     /// # Panics
     ///
     /// When the row cannot be written.
-    pub fn measure(&self, criterion: &mut Criterion, name: &str, candidates: usize, mut call: impl FnMut()) {
-        (0..WARM_UP).for_each(|_| call());
-        let counted = allocation_counter::measure(|| (0..COUNTED).for_each(|_| call()));
-        let allocations = counted.count_total as f64 / COUNTED as f64;
+    pub fn measure(&self, criterion: &mut Criterion, name: &str, candidates: usize, call: impl FnMut()) {
+        self.measure_after(criterion, name, candidates, (WARM_UP, COUNTED), call);
+    }
+
+    /// Measures a `call` that takes so long that it is not called thousands of times before.
+    ///
+    /// # Panics
+    ///
+    /// When the row cannot be written.
+    pub fn measure_rare(&self, criterion: &mut Criterion, name: &str, candidates: usize, call: impl FnMut()) {
+        self.measure_after(criterion, name, candidates, (2, 2), call);
+    }
+
+    fn measure_after(
+        &self,
+        criterion: &mut Criterion,
+        name: &str,
+        candidates: usize,
+        (warm_up, counted): (usize, u64),
+        mut call: impl FnMut(),
+    ) {
+        (0..warm_up).for_each(|_| call());
+        let allocated = allocation_counter::measure(|| (0..counted).for_each(|_| call()));
+        let allocations = allocated.count_total as f64 / counted as f64;
         let mut mean = Mean::default();
         criterion.bench_function(&format!("{name}/{candidates}/1"), |bencher| {
             bencher.iter_custom(|calls| mean.timed(calls, || (0..calls).for_each(|_| call())));
         });
-        self.write(&Row { name, candidates, threads: 1, ns: mean.nanos(), allocations });
+        let size = Size(self.counted, candidates);
+        self.write(&Row { name, size, threads: 1, ns: mean.nanos(), allocations });
     }
 
     /// Measures `call` on several threads at once: nanoseconds per call of one of them.
@@ -78,7 +118,8 @@ impl Rows {
                 mean.add(calls, slowest)
             });
         });
-        self.write(&Row { name, candidates, threads, ns: mean.nanos(), allocations });
+        let size = Size(self.counted, candidates);
+        self.write(&Row { name, size, threads, ns: mean.nanos(), allocations });
     }
 
     fn write(&self, row: &Row<'_>) {

@@ -3,8 +3,8 @@
 use core::fmt;
 
 use waypost_core::{
-    CandidateMask, LoadBalancingStrategy, MirrorTarget, ModelName, Pool, PoolWeights, ProviderId, Region,
-    RejectionReason, RequestPriority, Tag, Weight,
+    LoadBalancingStrategy, MirrorTarget, ModelName, PoolWeights, ProviderId, Region, RejectionReason,
+    RequestPriority, Tag, Weight,
 };
 
 use crate::names::one_of;
@@ -118,30 +118,6 @@ impl RouteConfig {
         let weight = |member: &PoolMember| (member.provider.clone(), member.weight.unwrap_or_default());
         weighted.then(|| PoolWeights::new(self.provider_pool.iter().map(weight)))
     }
-
-    /// Who in a pool is meant.
-    pub(crate) fn members(&self, pool: &Pool) -> CandidateMask {
-        let mut set = pool.all();
-        if !self.provider_pool.is_empty() {
-            let members = self.provider_pool.iter().filter(|member| member.weight != Some(Weight::ZERO));
-            set.keep(&union(members.map(|member| pool.of_provider(&member.provider))));
-        }
-        if !self.regions.is_empty() {
-            set.keep(&union(self.regions.iter().map(|region| pool.in_region(region))));
-        }
-        for tag in &self.tags {
-            set.keep(pool.tagged(tag));
-        }
-        *set.mask()
-    }
-}
-
-/// Everybody who is in one of the masks.
-pub(crate) fn union<'a>(masks: impl Iterator<Item = &'a CandidateMask>) -> CandidateMask {
-    masks.fold(CandidateMask::EMPTY, |mut all, mask| {
-        all.union_with(mask);
-        all
-    })
 }
 
 impl fmt::Display for RoutingAction {

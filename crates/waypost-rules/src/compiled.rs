@@ -142,7 +142,7 @@ pub struct CompiledRule {
     pub(crate) continues: bool,
     /// The condition, with the rule's id as the salt of samples without one, where the index does not tell the whole
     /// truth.
-    matcher: Option<Condition>,
+    matcher: Option<Box<Condition>>,
     pub(crate) effects: Effects,
     pub(crate) matches: Matches,
 }
@@ -460,7 +460,7 @@ fn rules(
             id: rule.id.clone(),
             priority: rule.priority,
             continues: rule.continues,
-            matcher: unsure.then_some(condition),
+            matcher: unsure.then(|| Box::new(condition)),
             effects: Effects::of_rule(&rule.id, &rule.action, rule.continues),
             matches: matches[place].clone(),
         }
@@ -480,7 +480,7 @@ impl RulesConfig {
     /// Whether verdicts of these rules are kept.
     fn keeps_verdicts(&self, rules: &[CompiledRule], index: &Index, universe: &Universe) -> bool {
         let can = !universe.has_custom && index.is_complete(universe);
-        let runs_regex = |rule: &&CompiledRule| rule.matcher.as_ref().is_some_and(runs_regex);
+        let runs_regex = |rule: &&CompiledRule| rule.matcher.as_deref().is_some_and(runs_regex);
         match self.cache {
             CacheMode::Never => false,
             CacheMode::Always => can,

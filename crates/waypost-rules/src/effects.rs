@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use waypost_core::{
-    Annotations, CandidateSet, Directives, LoadBalancingStrategy, ModelName, PoolWeights, ProviderId,
-    Rejection, RejectionReason, RequestPriority, RuleId, Tag,
+    Annotations, CandidateMask, CandidateSet, Directives, LoadBalancingStrategy, ModelName, PoolWeights,
+    ProviderId, Region, Rejection, RejectionReason, RequestPriority, RuleId, Tag, Weight,
 };
 
 use crate::{RouteConfig, RoutingAction};
@@ -13,7 +13,7 @@ use crate::{RouteConfig, RoutingAction};
 /// the same thing differently the last counts; who may serve is narrowed by all of them.
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
-    narrowings: Vec<Narrowing>,
+    narrowings: Box<[Narrowing]>,
     pub(crate) strategy: Option<LoadBalancingStrategy>,
     weights: Option<PoolWeights>,
     pub(crate) priority: Option<RequestPriority>,
@@ -24,8 +24,16 @@ pub(crate) struct Effects {
 
 #[derive(Debug)]
 enum Narrowing {
-    To(RouteConfig),
-    Without(Vec<ProviderId>),
+    To(Members),
+    Without(Box<[ProviderId]>),
+}
+
+/// Who is in a pool.
+#[derive(Debug)]
+struct Members {
+    providers: Box<[ProviderId]>,
+    regions: Box<[Region]>,
+    tags: Box<[Tag]>,
 }
 
 impl Effects {
@@ -36,7 +44,9 @@ impl Effects {
         if continues {
             annotations.rules.push(id.clone());
         }
-        effects.add(action, &mut annotations);
+        let mut narrowings = Vec::new();
+        effects.add(action, &mut narrowings, &mut annotations);
+        effects.narrowings = narrowings.into();
         effects.annotations = (!annotations.is_empty()).then(|| Arc::new(annotations));
         effects
     }
@@ -44,33 +54,44 @@ impl Effects {
     /// The effects of a default route.
     pub(crate) fn of_route(route: &RouteConfig) -> Self {
         let mut effects = Self::default();
-        effects.route(route);
+        let mut narrowings = Vec::new();
+        effects.route(route, &mut narrowings);
+        effects.narrowings = narrowings.into();
         effects
     }
 
-    fn add(&mut self, action: &RoutingAction, annotations: &mut Annotations) {
+    fn add(
+        &mut self,
+        action: &RoutingAction,
+        narrowings: &mut Vec<Narrowing>,
+        annotations: &mut Annotations,
+    ) {
         if self.reject.is_some() {
             return;
         }
         match action {
             RoutingAction::RouteToProvider(provider) => {
-                self.route(&RouteConfig::providers([provider.clone()]))
+                self.route(&RouteConfig::providers([provider.clone()]), narrowings)
             }
-            RoutingAction::RouteToPool(route) => self.route(route),
+            RoutingAction::RouteToPool(route) => self.route(route, narrowings),
             RoutingAction::ApplyStrategy(strategy) => self.strategy = Some(strategy.clone()),
             RoutingAction::SetPriority(priority) => self.priority = Some(*priority),
             RoutingAction::Reject { reason } => self.reject = Some(reason.clone()),
-            RoutingAction::Exclude(providers) => self.narrowings.push(Narrowing::Without(providers.clone())),
+            RoutingAction::Exclude(providers) => {
+                narrowings.push(Narrowing::Without(providers.as_slice().into()))
+            }
             RoutingAction::RewriteModel(model) => self.model = Some(model.clone()),
             RoutingAction::AddTag(tag) => annotations.tags.push(tag.clone()),
             RoutingAction::Mirror(target) => annotations.mirrors.push(target.clone()),
-            RoutingAction::Chain(actions) => actions.iter().for_each(|action| self.add(action, annotations)),
+            RoutingAction::Chain(actions) => {
+                actions.iter().for_each(|action| self.add(action, narrowings, annotations));
+            }
         }
     }
 
-    fn route(&mut self, route: &RouteConfig) {
+    fn route(&mut self, route: &RouteConfig, narrowings: &mut Vec<Narrowing>) {
         if !route.is_everywhere() {
-            self.narrowings.push(Narrowing::To(route.clone()));
+            narrowings.push(Narrowing::To(Members::of(route)));
         }
         self.strategy = route.strategy.clone().or(self.strategy.take());
         self.weights = route.weights().or(self.weights.take());
@@ -89,10 +110,10 @@ impl Effects {
     /// The providers of every pool that names some.
     pub(crate) fn pools(&self) -> impl Iterator<Item = Vec<ProviderId>> {
         let named = self.narrowings.iter().filter_map(|narrowing| match narrowing {
-            Narrowing::To(route) if !route.provider_pool.is_empty() => Some(&route.provider_pool),
+            Narrowing::To(members) if !members.providers.is_empty() => Some(&members.providers),
             _ => None,
         });
-        named.map(|pool| pool.iter().map(|member| member.provider.clone()).collect())
+        named.map(|providers| providers.to_vec())
     }
 
     /// The providers that are excluded.
@@ -145,10 +166,7 @@ fn annotate(more: &Arc<Annotations>, known: &mut Option<Arc<Annotations>>) {
 impl Narrowing {
     fn apply(&self, set: &mut CandidateSet<'_>) {
         match self {
-            Self::To(route) => {
-                let members = route.members(set.pool());
-                set.keep(&members);
-            }
+            Self::To(members) => members.keep(set),
             Self::Without(providers) => {
                 for provider in providers {
                     set.drop_all(set.pool().of_provider(provider));
@@ -156,4 +174,38 @@ impl Narrowing {
             }
         }
     }
+}
+
+impl Members {
+    /// The members of a route; those of weight 0 are none.
+    fn of(route: &RouteConfig) -> Self {
+        let members = route.provider_pool.iter().filter(|member| member.weight != Some(Weight::ZERO));
+        Self {
+            providers: members.map(|member| member.provider.clone()).collect(),
+            regions: route.regions.as_slice().into(),
+            tags: route.tags.as_slice().into(),
+        }
+    }
+
+    /// Keeps who is of one of the providers, if any are named, in one of the regions, if any are named, and has all tags.
+    fn keep(&self, set: &mut CandidateSet<'_>) {
+        let pool = set.pool();
+        if !self.providers.is_empty() {
+            set.keep(&union(self.providers.iter().map(|provider| pool.of_provider(provider))));
+        }
+        if !self.regions.is_empty() {
+            set.keep(&union(self.regions.iter().map(|region| pool.in_region(region))));
+        }
+        for tag in &self.tags {
+            set.keep(pool.tagged(tag));
+        }
+    }
+}
+
+/// Everybody who is in one of the masks.
+fn union<'a>(masks: impl Iterator<Item = &'a CandidateMask>) -> CandidateMask {
+    masks.fold(CandidateMask::EMPTY, |mut all, mask| {
+        all.union_with(mask);
+        all
+    })
 }

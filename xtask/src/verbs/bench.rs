@@ -9,16 +9,40 @@ use serde::{Deserialize, Serialize};
 use crate::command::{self, cargo};
 
 /// The groups, each a bench target.
-const GROUPS: [&str; 3] = ["route", "balancers", "health"];
+const GROUPS: [&str; 4] = ["route", "balancers", "health", "rules"];
 
 /// One measured case.
 #[derive(Debug, Deserialize, Serialize)]
 struct Row {
     name: String,
-    candidates: usize,
+    #[serde(flatten)]
+    size: Size,
     threads: usize,
     ns: f64,
     allocations: f64,
+}
+
+/// How much there was of what a case is measured over.
+#[derive(Debug, Clone, Copy, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Size {
+    Candidates(usize),
+    Rules(usize),
+}
+
+impl Size {
+    const fn number(self) -> usize {
+        match self {
+            Self::Candidates(number) | Self::Rules(number) => number,
+        }
+    }
+
+    const fn heading(self) -> &'static str {
+        match self {
+            Self::Candidates(_) => "candidates",
+            Self::Rules(_) => "rules",
+        }
+    }
 }
 
 /// What was asked for.
@@ -87,15 +111,21 @@ fn measure(group: &str, options: &Options) -> Result<Vec<Row>> {
 /// ratios less.
 fn print(rows: &[Row]) {
     let floor = |threads| rows.iter().find(|row| row.name.starts_with("floor/") && row.threads == threads);
+    let heading = rows.first().map_or("", |row| row.size.heading());
     println!(
         "\n{:<24} {:>10} {:>8} {:>12} {:>9} {:>12}",
-        "name", "candidates", "threads", "ns", "× floor", "allocations"
+        "name", heading, "threads", "ns", "× floor", "allocations"
     );
     for row in rows {
         let ratio = floor(row.threads).map_or(f64::NAN, |floor| row.ns / floor.ns);
         println!(
             "{:<24} {:>10} {:>8} {:>12.1} {:>9.1} {:>12.2}",
-            row.name, row.candidates, row.threads, row.ns, ratio, row.allocations
+            row.name,
+            row.size.number(),
+            row.threads,
+            row.ns,
+            ratio,
+            row.allocations
         );
     }
 }

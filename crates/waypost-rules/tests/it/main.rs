@@ -6,3 +6,4 @@
 mod bad_input;
 mod oracle;
 mod promise_7;
+mod resources;
