@@ -119,6 +119,10 @@ impl Rulebook {
     }
 
     /// So many rules that all run a regular expression over the model.
+    ///
+    /// # Panics
+    ///
+    /// Never: the expressions are short and parse.
     pub fn of_regexes(rules: usize, cache: CacheMode) -> Self {
         let pattern =
             |i: usize| TextPattern::regex(format!("(mini|turbo)-{i}$")).expect("it is short and parses");

@@ -63,7 +63,8 @@ pub struct RouteConfig {
     pub regions: Vec<Region>,
     /// Tags that a candidate must have, all of them.
     pub tags: Vec<Tag>,
-    /// The strategy that chooses; `None` for the one that would choose anyway.
+    /// The strategy that chooses; `None` for the one that would choose anyway, or weighted round robin where members have
+    /// weights.
     pub strategy: Option<LoadBalancingStrategy>,
 }
 

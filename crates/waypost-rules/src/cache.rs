@@ -1,6 +1,6 @@
 //! Verdicts that are kept.
 
-use core::hash::{BuildHasher, Hash, Hasher};
+use core::hash::BuildHasher;
 
 use arc_swap::ArcSwapOption;
 use foldhash::fast::RandomState;
@@ -72,9 +72,8 @@ impl VerdictCache {
             return None;
         }
         let classes = &classes[..self.dimensions];
-        let mut hasher = self.hasher.build_hasher();
-        (stretch, classes, &texts[..]).hash(&mut hasher);
-        Some(Key { hash: hasher.finish(), stretch, classes, texts })
+        let hash = self.hasher.hash_one((stretch, classes, &texts[..]));
+        Some(Key { hash, stretch, classes, texts })
     }
 
     /// The rules that matched a request with this key.

@@ -19,12 +19,19 @@ use crate::universe::Universe;
 pub(crate) struct Calendar {
     windows: Box<[Attribute]>,
     /// Rules that ask that windows be open or closed.
-    timed: Box<[(usize, Vec<(usize, bool)>)]>,
+    timed: Box<[Timed]>,
     rules: usize,
     /// What holds when nobody knows the time: no window is open.
     timeless: Arc<Timely>,
     current: ArcSwap<Timely>,
     edges: AtomicU64,
+}
+
+/// A rule, and whether it asks that windows be open or closed.
+#[derive(Debug)]
+struct Timed {
+    rule: usize,
+    asked: Box<[(usize, bool)]>,
 }
 
 /// Which rules' time it is in a stretch of wall time.
@@ -43,14 +50,14 @@ impl Calendar {
         let attributes = universe.attributes();
         let places: Vec<_> =
             (0..attributes.len()).filter(|&place| attributes[place].attribute.is_of_time()).collect();
-        let asked = |product: &Product| -> Vec<(usize, bool)> {
+        let asked = |product: &Product| -> Box<[(usize, bool)]> {
             let sets = places.iter().enumerate();
             sets.filter_map(|(window, place)| Some((window, wanted(product.sets.get(place)?)?))).collect()
         };
-        let timed = products.iter().map(asked).enumerate().filter(|(_, asked)| !asked.is_empty());
+        let timed = products.iter().map(asked).enumerate().map(|(rule, asked)| Timed { rule, asked });
         let mut calendar = Self {
             windows: places.iter().map(|&place| attributes[place].attribute.clone()).collect(),
-            timed: timed.collect(),
+            timed: timed.filter(|timed| !timed.asked.is_empty()).collect(),
             rules: products.len(),
             timeless: Arc::new(Timely { from: 0, until: 0, stretch: 0, rules: Box::default() }),
             current: ArcSwap::from_pointee(Timely { from: 0, until: 0, stretch: 0, rules: Box::default() }),
@@ -68,17 +75,15 @@ impl Calendar {
             return current;
         }
         let next = Arc::new(self.timely(|window| period(window, second)));
-        // Whoever reads an older clock keeps what it worked out to itself.
-        if next.from >= current.until || current.until <= current.from {
-            self.current.store(Arc::clone(&next));
-        }
+        // Also when the clock was put back: at an edge two readers may replace each other's for a moment, no more.
+        self.current.store(Arc::clone(&next));
         Guard::from_inner(next)
     }
 
     fn timely(&self, period: impl Fn(&Attribute) -> Period) -> Timely {
         let periods: Vec<Period> = self.windows.iter().map(period).collect();
         let mut rules = bits(0..self.rules, self.rules);
-        for (rule, asked) in &self.timed {
+        for Timed { rule, asked } in &self.timed {
             if asked.iter().any(|&(window, open)| periods[window].active != open) {
                 rules[rule / 64] &= !(1 << (rule % 64));
             }

@@ -1,5 +1,6 @@
 //! What is wrong or doubtful about rules, found before they run.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 
@@ -17,6 +18,9 @@ use crate::{Condition, RouteConfig, RoutingAction, Rule, RuleLimits, RuleSet, Te
 /// Earlier rules that are compared with a rule to find one that covers it: what an index leaves are few, unless somebody
 /// sees to it that they are many.
 const COMPARED: usize = 64;
+
+/// Misspelt names of one set for which the likeliest is looked for: each takes a look at every known name.
+const HINTS: usize = 32;
 
 /// Something wrong or doubtful, and where. Displays like ``rule `eu-only`: unknown provider `azure-uk`, did you mean
 /// `azure-eu`?``.
@@ -371,6 +375,8 @@ fn each_condition<'a>(condition: &'a Condition, see: &mut impl FnMut(&'a Conditi
 
 /// The names that rules may use.
 struct Known<'a> {
+    /// How many more names are compared with all others to find the one that was meant.
+    hints: Cell<usize>,
     surroundings: Surroundings<'a>,
     providers: BTreeSet<&'a str>,
     models: BTreeSet<&'a str>,
@@ -386,6 +392,7 @@ impl<'a> Known<'a> {
         let aliases = table.into_iter().flat_map(|table| table.aliases().map(|(alias, _)| alias.as_str()));
         let tenants = table.into_iter().flat_map(|table| table.tenants().map(|(tenant, _)| tenant.as_str()));
         Self {
+            hints: Cell::new(HINTS),
             surroundings,
             providers: candidates.map(|candidate| candidate.provider().as_str()).collect(),
             models: own.chain(aliases).collect(),
@@ -429,11 +436,16 @@ impl<'a> Known<'a> {
         problems
     }
 
+    fn likeliest(&self, name: &str, known: &BTreeSet<&str>) -> Option<String> {
+        self.hints.set(self.hints.get().checked_sub(1)?);
+        nearest(name, known.iter().copied()).map(ToOwned::to_owned)
+    }
+
     fn provider(&self, provider: &ProviderId) -> Option<RuleProblem> {
         let unknown = self.surroundings.table.is_some() && !self.providers.contains(provider.as_str());
         unknown.then(|| RuleProblem::UnknownProvider {
             provider: provider.clone(),
-            nearest: likeliest(provider.as_str(), &self.providers),
+            nearest: self.likeliest(provider.as_str(), &self.providers),
         })
     }
 
@@ -441,7 +453,7 @@ impl<'a> Known<'a> {
         let unknown = self.surroundings.table.is_some() && !self.models.contains(model.as_str());
         unknown.then(|| RuleProblem::UnknownModel {
             model: model.clone(),
-            nearest: likeliest(model.as_str(), &self.models),
+            nearest: self.likeliest(model.as_str(), &self.models),
         })
     }
 
@@ -449,7 +461,7 @@ impl<'a> Known<'a> {
         let unknown = self.surroundings.strategies.is_some_and(|known| !known.contains(strategy));
         unknown.then(|| RuleProblem::UnknownStrategy {
             strategy: strategy.clone(),
-            nearest: likeliest(strategy.as_str(), &self.strategies),
+            nearest: self.likeliest(strategy.as_str(), &self.strategies),
         })
     }
 
@@ -462,7 +474,7 @@ impl<'a> Known<'a> {
                 let unknown = names.iter().filter(|tenant| !self.tenants.contains(tenant.as_str()));
                 let problem = |tenant: &TenantId| RuleProblem::UnknownTenant {
                     tenant: tenant.clone(),
-                    nearest: likeliest(tenant.as_str(), &self.tenants),
+                    nearest: self.likeliest(tenant.as_str(), &self.tenants),
                 };
                 unknown.map(problem).collect()
             }
@@ -470,17 +482,13 @@ impl<'a> Known<'a> {
                 let exact = patterns.iter().filter_map(TextPattern::as_exact);
                 let problem = |model: &str| RuleProblem::UnknownModelAsked {
                     model: model.to_owned(),
-                    nearest: likeliest(model, &self.models),
+                    nearest: self.likeliest(model, &self.models),
                 };
                 exact.filter(|&model| !self.models.contains(model)).map(problem).collect()
             }
             _ => Vec::new(),
         }
     }
-}
-
-fn likeliest(name: &str, known: &BTreeSet<&str>) -> Option<String> {
-    nearest(name, known.iter().copied()).map(ToOwned::to_owned)
 }
 
 fn has_members(table: &RoutingTable, route: &RouteConfig) -> bool {

@@ -98,6 +98,10 @@ impl Condition {
     }
 
     /// One model, by name.
+    ///
+    /// # Panics
+    ///
+    /// Never: a model name is a pattern.
     pub fn model(model: &ModelName) -> Self {
         let pattern = TextPattern::exact(model.as_str());
         Self::Model(vec![pattern.expect("a model name is neither empty nor longer than a pattern")])

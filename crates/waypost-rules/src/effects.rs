@@ -36,65 +36,70 @@ struct Members {
     tags: Box<[Tag]>,
 }
 
-impl Effects {
-    /// The effects of a rule's action.
-    pub(crate) fn of_rule(id: &RuleId, action: &RoutingAction, continues: bool) -> Self {
-        let mut effects = Self::default();
-        let mut annotations = Annotations::default();
-        if continues {
-            annotations.rules.push(id.clone());
-        }
-        let mut narrowings = Vec::new();
-        effects.add(action, &mut narrowings, &mut annotations);
-        effects.narrowings = narrowings.into();
-        effects.annotations = (!annotations.is_empty()).then(|| Arc::new(annotations));
-        effects
-    }
+/// Effects that are being gathered.
+#[derive(Default)]
+struct Gathering {
+    effects: Effects,
+    narrowings: Vec<Narrowing>,
+    annotations: Annotations,
+}
 
-    /// The effects of a default route.
-    pub(crate) fn of_route(route: &RouteConfig) -> Self {
-        let mut effects = Self::default();
-        let mut narrowings = Vec::new();
-        effects.route(route, &mut narrowings);
-        effects.narrowings = narrowings.into();
-        effects
-    }
-
-    fn add(
-        &mut self,
-        action: &RoutingAction,
-        narrowings: &mut Vec<Narrowing>,
-        annotations: &mut Annotations,
-    ) {
-        if self.reject.is_some() {
+impl Gathering {
+    fn add(&mut self, action: &RoutingAction) {
+        let effects = &mut self.effects;
+        if effects.reject.is_some() {
             return;
         }
         match action {
             RoutingAction::RouteToProvider(provider) => {
-                self.route(&RouteConfig::providers([provider.clone()]), narrowings)
+                self.route(&RouteConfig::providers([provider.clone()]));
             }
-            RoutingAction::RouteToPool(route) => self.route(route, narrowings),
-            RoutingAction::ApplyStrategy(strategy) => self.strategy = Some(strategy.clone()),
-            RoutingAction::SetPriority(priority) => self.priority = Some(*priority),
-            RoutingAction::Reject { reason } => self.reject = Some(reason.clone()),
+            RoutingAction::RouteToPool(route) => self.route(route),
+            RoutingAction::ApplyStrategy(strategy) => effects.strategy = Some(strategy.clone()),
+            RoutingAction::SetPriority(priority) => effects.priority = Some(*priority),
+            RoutingAction::Reject { reason } => effects.reject = Some(reason.clone()),
             RoutingAction::Exclude(providers) => {
-                narrowings.push(Narrowing::Without(providers.as_slice().into()))
+                self.narrowings.push(Narrowing::Without(providers.as_slice().into()));
             }
-            RoutingAction::RewriteModel(model) => self.model = Some(model.clone()),
-            RoutingAction::AddTag(tag) => annotations.tags.push(tag.clone()),
-            RoutingAction::Mirror(target) => annotations.mirrors.push(target.clone()),
-            RoutingAction::Chain(actions) => {
-                actions.iter().for_each(|action| self.add(action, narrowings, annotations));
-            }
+            RoutingAction::RewriteModel(model) => effects.model = Some(model.clone()),
+            RoutingAction::AddTag(tag) => self.annotations.tags.push(tag.clone()),
+            RoutingAction::Mirror(target) => self.annotations.mirrors.push(target.clone()),
+            RoutingAction::Chain(actions) => actions.iter().for_each(|action| self.add(action)),
         }
     }
 
-    fn route(&mut self, route: &RouteConfig, narrowings: &mut Vec<Narrowing>) {
+    fn route(&mut self, route: &RouteConfig) {
         if !route.is_everywhere() {
-            narrowings.push(Narrowing::To(Members::of(route)));
+            self.narrowings.push(Narrowing::To(Members::of(route)));
         }
-        self.strategy = route.strategy.clone().or(self.strategy.take());
-        self.weights = route.weights().or(self.weights.take());
+        let (effects, weights) = (&mut self.effects, route.weights());
+        let by_weight = weights.is_some().then_some(LoadBalancingStrategy::WeightedRoundRobin);
+        effects.strategy = route.strategy.clone().or(effects.strategy.take()).or(by_weight);
+        effects.weights = weights.or(effects.weights.take());
+    }
+
+    fn finish(self) -> Effects {
+        let annotations = (!self.annotations.is_empty()).then(|| Arc::new(self.annotations));
+        Effects { narrowings: self.narrowings.into(), annotations, ..self.effects }
+    }
+}
+
+impl Effects {
+    /// The effects of a rule's action.
+    pub(crate) fn of_rule(id: &RuleId, action: &RoutingAction, continues: bool) -> Self {
+        let mut gathering = Gathering::default();
+        if continues {
+            gathering.annotations.rules.push(id.clone());
+        }
+        gathering.add(action);
+        gathering.finish()
+    }
+
+    /// The effects of a default route.
+    pub(crate) fn of_route(route: &RouteConfig) -> Self {
+        let mut gathering = Gathering::default();
+        gathering.route(route);
+        gathering.finish()
     }
 
     /// The tags that are added.

@@ -48,7 +48,7 @@ impl Product {
     fn of_simple(condition: &Condition, negated: bool, universe: &Universe) -> Self {
         let Some(tests) = universe.tests(condition) else { return Self::unknown() };
         if negated {
-            Self::every(tests.into_iter().map(|test| Self::of_test(negation(test, universe))).collect())
+            Self::every(tests.into_iter().map(|test| Self::of_test(negation(&test, universe))).collect())
         } else {
             Self::any(tests.into_iter().map(Self::of_test).collect(), universe)
         }
@@ -122,8 +122,8 @@ impl Product {
 }
 
 /// The opposite of a test. Where a test admits more than its condition does, so must its opposite.
-fn negation(test: Test, universe: &Universe) -> Test {
+fn negation(test: &Test, universe: &Universe) -> Test {
     let classes = universe.classes(test.attribute).len();
     let opposite = if test.exact { test.classes.complement(classes) } else { ClassSet::range(0, classes) };
-    Test { classes: opposite, ..test }
+    Test { classes: opposite, ..*test }
 }

@@ -149,36 +149,36 @@ impl Universe {
                 let classes = |classes: &Classes| {
                     ClassSet::of($names.iter().map(|name| classes.of_known_name(name.as_str())))
                 };
-                self.test($attribute, true, classes)
+                self.test(&$attribute, true, classes)
             }};
         }
         let test = match condition {
-            Condition::Model(patterns) => self.patterns(Attribute::Model, patterns),
-            Condition::UserAgent(patterns) => self.patterns(Attribute::UserAgent, patterns),
-            Condition::Metadata(key, patterns) => self.patterns(Attribute::Metadata(key.clone()), patterns),
+            Condition::Model(patterns) => self.patterns(&Attribute::Model, patterns),
+            Condition::UserAgent(patterns) => self.patterns(&Attribute::UserAgent, patterns),
+            Condition::Metadata(key, patterns) => self.patterns(&Attribute::Metadata(key.clone()), patterns),
             Condition::Tenant(names) => names!(Attribute::Tenant, names),
             Condition::User(names) => names!(Attribute::User, names),
             Condition::Organization(names) => names!(Attribute::Organization, names),
             Condition::Region(names) => names!(Attribute::Region, names),
             Condition::Zone(names) => names!(Attribute::Zone, names),
-            Condition::PromptTokens(bounds) => self.bounds(Attribute::PromptTokens, *bounds),
-            Condition::Attempt(bounds) => self.bounds(Attribute::Attempt, *bounds),
-            Condition::SourceIp(networks) => self.test(Attribute::SourceIp, true, |classes| {
+            Condition::PromptTokens(bounds) => self.bounds(&Attribute::PromptTokens, *bounds),
+            Condition::Attempt(bounds) => self.bounds(&Attribute::Attempt, *bounds),
+            Condition::SourceIp(networks) => self.test(&Attribute::SourceIp, true, |classes| {
                 let numbers = networks.iter().map(crate::Network::numbers);
                 ClassSet::of(numbers.map(|n| classes.of_numbers(*n.start(), n.end().checked_add(1))))
             }),
-            Condition::Sample(sample) => self.test(sample_attribute(sample), true, |classes| {
+            Condition::Sample(sample) => self.test(&sample_attribute(sample), true, |classes| {
                 classes.of_numbers(0, Some(sample.end().into()))
             }),
-            Condition::Priority(priorities) => self.test(Attribute::Priority, true, |_| {
+            Condition::Priority(priorities) => self.test(&Attribute::Priority, true, |_| {
                 ClassSet::of(priorities.iter().map(|priority| ClassSet::one(priority as u32)))
             }),
             Condition::Streaming(stream) => {
-                self.test(Attribute::Streaming, true, |_| ClassSet::one((*stream).into()))
+                self.test(&Attribute::Streaming, true, |_| ClassSet::one((*stream).into()))
             }
             Condition::Custom(_) | Condition::All(_) | Condition::Any(_) | Condition::Not(_) => return None,
             flagged => {
-                let yes = |attribute| self.test(attribute, true, |_| ClassSet::one(1));
+                let yes = |attribute| self.test(&attribute, true, |_| ClassSet::one(1));
                 return Some(flags(flagged).map(yes).collect());
             }
         };
@@ -187,24 +187,24 @@ impl Universe {
 
     /// The test that a rule's time has come and not gone; `None` when it always has.
     pub(crate) fn validity(&self, validity: Validity) -> Option<Test> {
-        let test = || self.test(Attribute::Validity(validity), true, |_| ClassSet::one(1));
+        let test = || self.test(&Attribute::Validity(validity), true, |_| ClassSet::one(1));
         (validity != Validity::ALWAYS).then(test)
     }
 
-    fn patterns(&self, attribute: Attribute, patterns: &[TextPattern]) -> Test {
+    fn patterns(&self, attribute: &Attribute, patterns: &[TextPattern]) -> Test {
         let exact = !patterns.iter().any(TextPattern::runs_regex);
         let spans =
             |classes: &Classes| ClassSet::of(patterns.iter().map(|pattern| classes.of_span(pattern.span())));
         self.test(attribute, exact, spans)
     }
 
-    fn bounds(&self, attribute: Attribute, bounds: Bounds) -> Test {
+    fn bounds(&self, attribute: &Attribute, bounds: Bounds) -> Test {
         let end = u128::from(bounds.max) + 1;
         self.test(attribute, true, |classes| classes.of_numbers(bounds.min.into(), Some(end)))
     }
 
-    fn test(&self, attribute: Attribute, exact: bool, classes: impl FnOnce(&Classes) -> ClassSet) -> Test {
-        let place = self.places[&attribute];
+    fn test(&self, attribute: &Attribute, exact: bool, classes: impl FnOnce(&Classes) -> ClassSet) -> Test {
+        let place = self.places[attribute];
         Test { attribute: place, classes: classes(self.classes(place)), exact }
     }
 }

@@ -1,9 +1,9 @@
 //! Benches: measured by criterion, collected as rows.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::command::{self, cargo};
@@ -52,6 +52,7 @@ struct Options {
     quick: bool,
     peers: bool,
     json: Option<PathBuf>,
+    chart: Option<PathBuf>,
 }
 
 pub(super) fn run(arguments: &[String]) -> Result<()> {
@@ -63,10 +64,27 @@ pub(super) fn run(arguments: &[String]) -> Result<()> {
         rows.extend(measured);
     }
     if let Some(path) = &options.json {
-        let text = serde_json::to_string_pretty(&rows)?;
-        fs::write(path, text + "\n").with_context(|| path.display().to_string())?;
+        write(&rows, path)?;
+    }
+    if let Some(path) = &options.chart {
+        ensure!(options.group.as_deref() == Some("rules"), "only `rules` has a curve to draw");
+        draw(&rows, path)?;
     }
     Ok(())
+}
+
+fn write(rows: &[Row], path: &Path) -> Result<()> {
+    let text = serde_json::to_string_pretty(rows)?;
+    fs::write(path, text + "\n").with_context(|| path.display().to_string())
+}
+
+/// The benches draw: this program stays light to compile.
+fn draw(rows: &[Row], chart: &Path) -> Result<()> {
+    let file = command::root().join("target").join(format!("bench-chart-{}.json", std::process::id()));
+    write(rows, &file)?;
+    let mut draw = cargo(&["run", "--quiet", "--package", "waypost-benches", "--example", "chart", "--"]);
+    command::run(draw.arg(&file).arg(chart))?;
+    Ok(fs::remove_file(&file)?)
 }
 
 /// Every case once: benches that do not run rot.
@@ -82,6 +100,7 @@ fn parse(arguments: &[String]) -> Result<Options> {
         match argument.as_str() {
             "--quick" => options.quick = true,
             "--peers" => options.peers = true,
+            "--chart" => options.chart = Some(arguments.next().context("--chart needs a file")?.into()),
             "--json" => options.json = Some(arguments.next().context("--json needs a file")?.into()),
             group if GROUPS.contains(&group) => options.group = Some(group.to_owned()),
             other => bail!("no group or option `{other}`; groups: {}", GROUPS.join(", ")),

@@ -422,7 +422,7 @@ impl Dice {
                 hours_east: self.0.random_range(0..13),
             },
             _ => Spec::Sample(Sample {
-                by: self.0.random_bool(0.5).then_some(SampleKey::User).unwrap_or(SampleKey::Tenant),
+                by: if self.often(0.5) { SampleKey::User } else { SampleKey::Tenant },
                 percent: Percent::new(self.one(&[0.0, 5.0, 50.0, 99.9, 100.0])).unwrap(),
                 salt: self.often(0.5).then(|| "salt".into()),
             }),

@@ -38,22 +38,21 @@ fn compile(set: RuleSet, cache: CacheMode) -> CompiledRules {
 /// What stays allocated of the set and what it is compiled to.
 #[test]
 fn ten_thousand_rules_take_at_most_two_kibibytes_each() {
-    const RULES: usize = 10_000;
+    const RULES: u32 = 10_000;
     let mut kept = None;
-    let taken = measure(|| kept = Some(compile(written(RULES), CacheMode::Never)));
-    assert_eq!(kept.unwrap().rules().len(), RULES);
-    let per_rule = taken.bytes_current / RULES as i64;
-    println!("{per_rule} bytes a rule");
+    let taken = measure(|| kept = Some(compile(written(RULES as usize), CacheMode::Never)));
+    assert_eq!(kept.unwrap().rules().len(), RULES as usize);
+    let per_rule = taken.bytes_current / i64::from(RULES);
     assert!(per_rule <= 2_048, "{per_rule} bytes a rule");
 }
 
 /// The hardest rules for an index: each asks for most of ten thousand classes.
 #[test]
 fn rules_that_ask_for_almost_everything_take_no_more() {
-    const RULES: usize = 4_096;
+    const RULES: u32 = 4_096;
     let rules = (0..RULES).map(|i| {
         let tenant = Condition::Tenant(TenantId::new(format!("tenant-{i}")).unwrap().into());
-        let tokens = Condition::PromptTokens(Bounds::between(i as u64, u64::MAX - i as u64));
+        let tokens = Condition::PromptTokens(Bounds::between(i.into(), u64::MAX - u64::from(i)));
         let action = RoutingAction::SetPriority(RequestPriority::Low);
         Rule::new(format!("rule-{i}").parse().unwrap(), action).when(Condition::all([!tenant, tokens]))
     });
@@ -61,8 +60,7 @@ fn rules_that_ask_for_almost_everything_take_no_more() {
     let mut kept = None;
     let taken = measure(|| kept = Some(compile(set, CacheMode::Never)));
     assert!(kept.is_some());
-    let per_rule = taken.bytes_current / RULES as i64;
-    println!("{per_rule} bytes a rule");
+    let per_rule = taken.bytes_current / i64::from(RULES);
     assert!(per_rule <= 2_048, "{per_rule} bytes a rule");
 }
 

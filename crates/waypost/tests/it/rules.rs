@@ -170,6 +170,18 @@ fn a_pool_has_weights_of_its_own_exactly() {
 }
 
 #[test]
+fn weights_without_a_strategy_are_not_for_nothing() {
+    let weighted = || RoutingAction::RouteToPool(members(&[("p0", Some(3)), ("p1", Some(1))]));
+    let random = RoutingAction::ApplyStrategy(LoadBalancingStrategy::Random);
+    let chain = RoutingAction::Chain(vec![random, weighted()]);
+    let router = with_rules(2, [rule("chain", chain).when(tenant("a")), rule("plain", weighted())]);
+    let strategy =
+        |context| router.route(&fleet::request(), &context).unwrap().decision().strategy_used.clone();
+    assert_eq!(strategy(RoutingContext::default()), LoadBalancingStrategy::WeightedRoundRobin);
+    assert_eq!(strategy(of("a")), LoadBalancingStrategy::Random);
+}
+
+#[test]
 fn results_teach_the_strategy_of_a_weighted_pool() {
     let weighted = RoutingAction::RouteToPool(
         members(&[("p0", Some(1)), ("p1", Some(1))]).by(LoadBalancingStrategy::LeastLatency),
