@@ -13,6 +13,9 @@ use crate::universe::Universe;
 /// The longest text in a key, in bytes: a request with a longer one is evaluated each time.
 const MAX_TEXT_BYTES: usize = 512;
 
+/// The most entries, whatever is asked for.
+const MOST_ENTRIES: usize = 65_536;
+
 /// Verdicts by exactly what the rule set reads: the classes of the attributes that conditions look at, the texts that
 /// regular expressions look at, and the stretch of time in which no window opens or closes.
 ///
@@ -28,12 +31,15 @@ pub(crate) struct VerdictCache {
     dimensions: usize,
 }
 
+/// The texts of a request that regular expressions look at.
+type Texts<'a> = SmallVec<[Option<&'a str>; 8]>;
+
 /// What a verdict depends on.
 pub(crate) struct Key<'a> {
     hash: u64,
     stretch: u64,
     classes: &'a [u32],
-    texts: SmallVec<[Option<&'a str>; 4]>,
+    texts: Texts<'a>,
 }
 
 #[derive(Debug)]
@@ -48,7 +54,7 @@ struct Entry {
 
 impl VerdictCache {
     pub(crate) fn new(entries: usize, index: &Index, universe: &Universe) -> Self {
-        let places = entries.max(1).next_power_of_two();
+        let places = entries.clamp(1, MOST_ENTRIES).next_power_of_two();
         let open = |&place: &usize| universe.attributes()[place].open;
         Self {
             places: (0..places).map(|_| ArcSwapOption::empty()).collect(),
@@ -67,7 +73,7 @@ impl VerdictCache {
         universe: &Universe,
     ) -> Option<Key<'a>> {
         let text = |&place: &usize| universe.attributes()[place].attribute.text(decision);
-        let texts: SmallVec<[Option<&str>; 4]> = self.texts.iter().map(text).collect();
+        let texts: Texts<'_> = self.texts.iter().map(text).collect();
         if texts.iter().flatten().any(|text| text.len() > MAX_TEXT_BYTES) {
             return None;
         }

@@ -1,18 +1,20 @@
 //! What is wrong or doubtful about rules, found before they run.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
 use waypost_core::{
     LoadBalancingStrategy, ModelName, PoolWeights, ProviderId, RoutingTable, RuleId, TenantId, Weight,
 };
 
+use crate::attribute::Attribute;
 use crate::compiled::Surroundings;
 use crate::effects::Effects;
 use crate::index::{Index, MAX_DIMENSIONS};
 use crate::nearest::{hint, nearest};
 use crate::product::Product;
+use crate::universe::Universe;
 use crate::{Condition, RouteConfig, RoutingAction, Rule, RuleLimits, RuleSet, TextPattern};
 
 /// Earlier rules that are compared with a rule to find one that covers it: what an index leaves are few, unless somebody
@@ -30,6 +32,8 @@ pub struct Finding {
     pub rule: Option<RuleId>,
     /// What is wrong with it.
     pub problem: RuleProblem,
+    /// Whether the rules can be used all the same.
+    pub severity: Severity,
 }
 
 /// Everything that keeps rules from being used; nothing was changed.
@@ -87,6 +91,12 @@ pub enum RuleProblem {
         count: usize,
         /// How many there may be.
         most: usize,
+    },
+    /// More different weights of pools than [`MAX_WEIGHTINGS`](crate::MAX_WEIGHTINGS).
+    #[error("{count} different weights of pools are more than {}", crate::MAX_WEIGHTINGS)]
+    TooManyWeightings {
+        /// How many.
+        count: usize,
     },
     /// Two rules with one id.
     #[error("the id is there twice")]
@@ -174,7 +184,8 @@ pub enum RuleProblem {
 }
 
 impl RuleProblem {
-    /// Whether rules with this problem can be used.
+    /// Whether rules with this problem can be used. A name that is not known is no error in a rule that is disabled, nor in
+    /// one that was there before: who removes a provider need not mend the rules first.
     pub const fn severity(&self) -> Severity {
         match self {
             Self::UnknownModelAsked { .. }
@@ -191,9 +202,29 @@ impl RuleProblem {
     }
 }
 
+impl RuleProblem {
+    /// Whether the surroundings lack a name.
+    const fn is_of_names(&self) -> bool {
+        matches!(
+            self,
+            Self::UnknownProvider { .. } | Self::UnknownModel { .. } | Self::UnknownStrategy { .. }
+        )
+    }
+}
+
 impl Finding {
     fn of(rule: &Rule, problem: RuleProblem) -> Self {
-        Self { rule: Some(rule.id.clone()), problem }
+        Self { rule: Some(rule.id.clone()), severity: problem.severity(), problem }
+    }
+
+    /// About the set as a whole.
+    pub(crate) const fn of_set(problem: RuleProblem) -> Self {
+        Self { rule: None, severity: problem.severity(), problem }
+    }
+
+    /// The same without keeping anybody from using the rules.
+    fn as_warning(self) -> Self {
+        Self { severity: Severity::Warning, ..self }
     }
 }
 
@@ -209,7 +240,7 @@ impl fmt::Display for Finding {
 impl RuleErrors {
     /// The errors among findings, if there are any.
     pub(crate) fn of(findings: &[Finding]) -> Result<(), Self> {
-        let errors = findings.iter().filter(|finding| finding.problem.severity() == Severity::Error);
+        let errors = findings.iter().filter(|finding| finding.severity == Severity::Error);
         let errors: Vec<_> = errors.cloned().collect();
         if errors.is_empty() { Ok(()) } else { Err(Self(errors)) }
     }
@@ -221,7 +252,7 @@ impl RuleErrors {
 }
 
 /// What can be told without compiling.
-pub(crate) fn check(set: &RuleSet, surroundings: Surroundings<'_>) -> Vec<Finding> {
+pub(crate) fn check(set: &RuleSet, surroundings: Surroundings<'_>, before: Option<&RuleSet>) -> Vec<Finding> {
     let mut findings = within_limits(set);
     if !findings.is_empty() {
         // Nothing that is too large is looked at further.
@@ -229,20 +260,43 @@ pub(crate) fn check(set: &RuleSet, surroundings: Surroundings<'_>) -> Vec<Findin
     }
     findings.extend(ids(set));
     let known = Known::new(surroundings);
+    let before: HashMap<&RuleId, &Rule> =
+        before.into_iter().flat_map(|set| &set.rules).map(|rule| (&rule.id, rule)).collect();
     for rule in &set.rules {
-        findings.extend(one_rule(rule, &known).into_iter().map(|problem| Finding::of(rule, problem)));
+        let excused = !rule.enabled || before.get(&rule.id).is_some_and(|before| before.same_as(rule));
+        let found = one_rule(rule, &known).into_iter().map(|problem| {
+            let finding = Finding::of(rule, problem);
+            if excused && finding.problem.is_of_names() { finding.as_warning() } else { finding }
+        });
+        findings.extend(found);
     }
     if let Some(route) = &set.default_route {
-        findings.extend(known.route(route).into_iter().map(|problem| Finding { rule: None, problem }));
+        findings.extend(known.route(route).into_iter().map(Finding::of_set));
     }
     findings.extend(rewrite_cycles(set, surroundings));
+    findings.extend(weightings(set));
     findings
+}
+
+/// A router keeps balancers for every weighting of a pool.
+fn weightings(set: &RuleSet) -> Option<Finding> {
+    let mut distinct: HashSet<PoolWeights> = HashSet::new();
+    distinct.extend(set.default_route.as_ref().and_then(RouteConfig::weights));
+    for rule in &set.rules {
+        each_action(&rule.action, &mut |action| {
+            if let RoutingAction::RouteToPool(route) = action {
+                distinct.extend(route.weights());
+            }
+        });
+    }
+    let count = distinct.len();
+    (count > crate::MAX_WEIGHTINGS).then(|| Finding::of_set(RuleProblem::TooManyWeightings { count }))
 }
 
 fn within_limits(set: &RuleSet) -> Vec<Finding> {
     let (count, most) = (set.rules.len(), set.limits.max_rules.min(RuleLimits::MOST_RULES));
     if count > most {
-        return vec![Finding { rule: None, problem: RuleProblem::TooManyRules { count, most } }];
+        return vec![Finding::of_set(RuleProblem::TooManyRules { count, most })];
     }
     let mut regexes = HashSet::new();
     let mut findings = Vec::new();
@@ -254,7 +308,7 @@ fn within_limits(set: &RuleSet) -> Vec<Finding> {
     }
     let (count, most) = (regexes.len(), set.limits.max_regexes);
     if count > most {
-        findings.push(Finding { rule: None, problem: RuleProblem::TooManyRegexes { count, most } });
+        findings.push(Finding::of_set(RuleProblem::TooManyRegexes { count, most }));
     }
     findings
 }
@@ -269,7 +323,7 @@ struct Sizes {
 
 impl Sizes {
     fn condition<'a>(&mut self, condition: &'a Condition, depth: usize, regexes: &mut HashSet<&'a str>) {
-        if depth > self.limits.max_depth {
+        if depth > self.limits.max_depth.min(RuleLimits::MOST_DEPTH) {
             self.too_deep = true;
             return;
         }
@@ -287,7 +341,7 @@ impl Sizes {
     }
 
     fn action(&mut self, action: &RoutingAction, depth: usize) {
-        if depth > self.limits.max_depth {
+        if depth > self.limits.max_depth.min(RuleLimits::MOST_DEPTH) {
             self.too_deep = true;
             return;
         }
@@ -309,7 +363,8 @@ impl Sizes {
         let RuleLimits { max_conditions, max_depth, max_listed, .. } = self.limits;
         let (count, most) = (self.conditions, max_conditions);
         let conditions = (count > most).then_some(RuleProblem::TooManyConditions { count, most });
-        let depth = self.too_deep.then_some(RuleProblem::TooDeep { most: max_depth });
+        let most = max_depth.min(RuleLimits::MOST_DEPTH);
+        let depth = self.too_deep.then_some(RuleProblem::TooDeep { most });
         let (count, most) = (self.longest, max_listed);
         let list = (count > most).then_some(RuleProblem::ListTooLong { count, most });
         [conditions, depth, list].into_iter().flatten().collect()
@@ -540,7 +595,8 @@ fn cycle_from<'a>(
             if let Some(rule) = rules.last() {
                 let names = way[first..].iter().map(|(model, ..)| *model).chain([to]);
                 let names = names.filter_map(|name| ModelName::new(name).ok()).collect();
-                return Some(Finding { rule: Some(rule.clone()), problem: RuleProblem::RewriteCycle(names) });
+                let problem = RuleProblem::RewriteCycle(names);
+                return Some(Finding { rule: Some(rule.clone()), severity: problem.severity(), problem });
             }
         } else if seen.insert(to) {
             way.push((to, rule, 0));
@@ -574,13 +630,14 @@ pub(crate) fn reachability(
     order: &[usize],
     products: &[Product],
     index: &Index,
+    universe: &Universe,
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (place, product) in products.iter().enumerate() {
         let rule = &set.rules[order[place]];
         if product.is_never() {
             findings.push(Finding::of(rule, RuleProblem::Contradiction));
-        } else if let Some(by) = shadowing(place, set, order, products, index) {
+        } else if let Some(by) = shadowing(place, set, order, products, index, universe) {
             findings.push(Finding::of(rule, RuleProblem::Shadowed { by: set.rules[order[by]].id.clone() }));
         }
     }
@@ -589,7 +646,7 @@ pub(crate) fn reachability(
     };
     let has_default = set.default_route.is_some() || products.iter().enumerate().any(decides_all);
     if !has_default && !set.rules.is_empty() {
-        findings.push(Finding { rule: None, problem: RuleProblem::NoDefault });
+        findings.push(Finding::of_set(RuleProblem::NoDefault));
     }
     findings
 }
@@ -602,6 +659,7 @@ fn shadowing(
     order: &[usize],
     products: &[Product],
     index: &Index,
+    universe: &Universe,
 ) -> Option<usize> {
     let product = &products[place];
     let mut classes = [0; MAX_DIMENSIONS];
@@ -610,5 +668,23 @@ fn shadowing(
     }
     let earlier = index.search(&classes, None).take_while(|&earlier| earlier < place).take(COMPARED);
     let decides = |&earlier: &usize| !set.rules[order[earlier]].continues;
-    earlier.filter(decides).find(|&earlier| products[earlier].covers(product))
+    earlier.filter(decides).find(|&earlier| {
+        products[earlier].covers(product)
+            && !(earlier + 1..place)
+                .any(|between| changes(&set.rules[order[between]], &products[earlier], universe))
+    })
+}
+
+/// Whether a rule that continues changes something that another rule looks at: what comes after it sees another request.
+fn changes(rule: &Rule, looking: &Product, universe: &Universe) -> bool {
+    if !rule.continues {
+        return false;
+    }
+    let effects = Effects::of_rule(&rule.id, &rule.action, true);
+    looking.sets.keys().any(|&place| match &universe.attributes()[place].attribute {
+        Attribute::Model => effects.model.is_some(),
+        Attribute::Priority => effects.priority.is_some(),
+        Attribute::Tag(tag) => effects.tags().contains(tag),
+        _ => false,
+    })
 }

@@ -29,7 +29,7 @@ use crate::{Condition, Rule, RuleSet, RuleUpdate, RulesMetrics, Sample, Verdict}
 pub struct RulesConfig {
     /// Whether verdicts are kept. Default: where it pays.
     pub cache: CacheMode,
-    /// The most verdicts that are kept; rounded up to a power of two. About 250 bytes each. Default: 4,096.
+    /// The most verdicts that are kept, 1 to 65,536; rounded up to a power of two. About 250 bytes each. Default: 4,096.
     pub cache_entries: usize,
 }
 
@@ -54,6 +54,12 @@ impl Default for RulesConfig {
 }
 
 impl RulesConfig {
+    /// The same with another number of entries.
+    pub const fn entries(mut self, entries: usize) -> Self {
+        self.cache_entries = entries;
+        self
+    }
+
     /// The same with another cache mode.
     pub const fn cache(mut self, cache: CacheMode) -> Self {
         self.cache = cache;
@@ -189,7 +195,7 @@ impl CompiledRules {
         surroundings: Surroundings<'_>,
         previous: Option<&Self>,
     ) -> Result<Self, RuleErrors> {
-        let mut findings = check::check(&set, surroundings);
+        let mut findings = check::check(&set, surroundings, previous.map(|previous| &*previous.set));
         RuleErrors::of(&findings)?;
         let order = order(&set);
         let conditions: Vec<_> = order.iter().map(|&place| salted(&set.rules[place])).collect();
@@ -203,7 +209,7 @@ impl CompiledRules {
             })
             .collect();
         let (index, unsure) = Index::new(&products, &universe);
-        findings.extend(check::reachability(&set, &order, &products, &index));
+        findings.extend(check::reachability(&set, &order, &products, &index, &universe));
         let matches = counts(&set, previous);
         let rules = rules(&set, &order, conditions, &unsure, &matches);
         let cache = config.keeps_verdicts(&rules, &index, &universe);
@@ -228,9 +234,9 @@ impl CompiledRules {
     pub fn lint(set: &RuleSet, surroundings: Surroundings<'_>) -> Vec<Finding> {
         let mut findings = match Self::compile(set.clone(), RulesConfig::default(), surroundings) {
             Ok(compiled) => compiled.warnings,
-            Err(_) => check::check(set, surroundings),
+            Err(_) => check::check(set, surroundings, None),
         };
-        findings.sort_by_key(|finding| core::cmp::Reverse(finding.problem.severity()));
+        findings.sort_by_key(|finding| core::cmp::Reverse(finding.severity));
         findings
     }
 

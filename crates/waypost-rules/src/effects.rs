@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use waypost_core::{
-    Annotations, CandidateMask, CandidateSet, Directives, LoadBalancingStrategy, ModelName, PoolWeights,
-    ProviderId, Region, Rejection, RejectionReason, RequestPriority, RuleId, Tag, Weight,
+    Annotations, CandidateMask, CandidateSet, LoadBalancingStrategy, ModelName, PoolWeights, ProviderId,
+    Region, RejectionReason, RequestPriority, RuleId, Tag, Weight,
 };
 
 use crate::{RouteConfig, RoutingAction};
@@ -15,7 +15,7 @@ use crate::{RouteConfig, RoutingAction};
 pub(crate) struct Effects {
     narrowings: Box<[Narrowing]>,
     pub(crate) strategy: Option<LoadBalancingStrategy>,
-    weights: Option<PoolWeights>,
+    pub(crate) weights: Option<PoolWeights>,
     pub(crate) priority: Option<RequestPriority>,
     pub(crate) model: Option<ModelName>,
     pub(crate) reject: Option<RejectionReason>,
@@ -62,8 +62,8 @@ impl Gathering {
                 self.narrowings.push(Narrowing::Without(providers.as_slice().into()));
             }
             RoutingAction::RewriteModel(model) => effects.model = Some(model.clone()),
-            RoutingAction::AddTag(tag) => self.annotations.tags.push(tag.clone()),
-            RoutingAction::Mirror(target) => self.annotations.mirrors.push(target.clone()),
+            RoutingAction::AddTag(tag) => add_new(&mut self.annotations.tags, tag),
+            RoutingAction::Mirror(target) => add_new(&mut self.annotations.mirrors, target),
             RoutingAction::Chain(actions) => actions.iter().for_each(|action| self.add(action)),
         }
     }
@@ -135,36 +135,9 @@ impl Effects {
         self.pools().flatten().find(|provider| self.excluded().any(|excluded| excluded == provider))
     }
 
-    /// Narrows a set and says the rest.
-    pub(crate) fn apply(
-        &self,
-        rule: Option<&RuleId>,
-        set: &mut CandidateSet<'_>,
-        directives: &mut Directives,
-    ) -> Result<(), Rejection> {
-        if let Some(reason) = &self.reject {
-            return Err(Rejection { rule: rule.cloned(), reason: reason.clone() });
-        }
+    /// Takes out who may not serve the request.
+    pub(crate) fn narrow(&self, set: &mut CandidateSet<'_>) {
         self.narrowings.iter().for_each(|narrowing| narrowing.apply(set));
-        if let Some(strategy) = &self.strategy {
-            directives.strategy = Some(strategy.clone());
-        }
-        if let Some(weights) = &self.weights {
-            directives.weights = Some(weights.clone());
-        }
-        directives.priority = self.priority.or(directives.priority);
-        if let Some(annotations) = &self.annotations {
-            annotate(annotations, &mut directives.annotations);
-        }
-        Ok(())
-    }
-}
-
-/// One rule's annotations are shared; those of several are put together.
-fn annotate(more: &Arc<Annotations>, known: &mut Option<Arc<Annotations>>) {
-    match known {
-        None => *known = Some(Arc::clone(more)),
-        Some(known) => Arc::make_mut(known).extend(more),
     }
 }
 
@@ -204,6 +177,12 @@ impl Members {
         for tag in &self.tags {
             set.keep(pool.tagged(tag));
         }
+    }
+}
+
+fn add_new<T: Clone + PartialEq>(known: &mut Vec<T>, item: &T) {
+    if !known.contains(item) {
+        known.push(item.clone());
     }
 }
 

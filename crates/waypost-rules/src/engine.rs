@@ -5,7 +5,7 @@ use waypost_core::{
     SnapshotGuard, Stage,
 };
 
-use crate::check::{Finding, RuleErrors, RuleProblem};
+use crate::check::{Finding, RuleErrors, RuleProblem, Severity};
 use crate::{CompiledRules, RouteConfig, Rule, RuleSet, RuleTrace, RulesConfig, RulesMetrics, Surroundings};
 
 /// The rules of a router that stands alone: readers see one version whole, writers replace it.
@@ -104,7 +104,7 @@ impl RuleSet {
 }
 
 const fn unknown(rule: RuleId) -> Finding {
-    Finding { rule: Some(rule), problem: RuleProblem::UnknownRule }
+    Finding { rule: Some(rule), severity: Severity::Error, problem: RuleProblem::UnknownRule }
 }
 
 impl Default for RoutingRulesEngine {
@@ -199,8 +199,8 @@ impl RoutingRulesEngine {
     }
 }
 
-/// Narrows like [`apply_rules`](Self::apply_rules). Rewriting a model cannot take effect in a filter: the pool is chosen
-/// by then.
+/// Narrows like [`apply_rules`](Self::apply_rules), but counts nothing and keeps no verdicts, because explanations run
+/// filters too. Rewriting a model cannot take effect in a filter: the pool is chosen by then.
 impl CandidateFilter for RoutingRulesEngine {
     fn stage(&self) -> Stage {
         Stage::Rules

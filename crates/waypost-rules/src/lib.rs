@@ -1,7 +1,7 @@
 //! Routing rules for LLM requests: conditions, actions, and an index that finds the first match.
 //!
-//! For authors of gateways who choose a provider themselves and want operators to say what goes where. To have the whole
-//! decision, depend on the facade `waypost`, which has this crate as its third stage.
+//! For authors of gateways who choose a provider themselves and want operators to say what goes where. To have the
+//! whole decision, depend on the facade `waypost`, which has this crate as its third stage.
 //!
 //! ```
 //! use waypost_core::{
@@ -45,16 +45,17 @@
 //! Enabled rules are asked from the highest priority to the lowest, those of equal priority in order of definition. The
 //! first whose time it is and whose condition the request meets decides. A rule that continues annotates: what it does
 //! takes effect, what it changes about the request (model, priority, tags) is what later rules see, and the search goes
-//! on. Where no rule decides, the default route does. What several say of the same thing, the last says; who may serve is
-//! narrowed by all of them.
+//! on. Where no rule decides, the default route does; its strategy stands back behind the tenant's, and behind that of
+//! a rule that annotates. Where several rules say the same thing differently the last counts; who may serve is narrowed
+//! by all of them.
 //!
 //! # The types to know
 //!
-//! - [`Rule`]: a [`Condition`] and a [`RoutingAction`]; [`RuleSet`]: rules in order, a default route, limits. Plain data,
-//!   which the features read and print as files.
-//! - [`CompiledRules`]: one version, checked ([`Finding`]), indexed and immutable. [`evaluate`](CompiledRules::evaluate)
-//!   gives a [`Verdict`], [`peek`](CompiledRules::peek) the same without a trace,
-//!   [`explain`](CompiledRules::explain) what each rule made of a request.
+//! - [`Rule`]: a [`Condition`] and a [`RoutingAction`]; [`RuleSet`]: rules in order, a default route, limits. Plain
+//!   data, which the features read and print as files.
+//! - [`CompiledRules`]: one version, checked ([`Finding`]), indexed and immutable.
+//!   [`evaluate`](CompiledRules::evaluate) gives a [`Verdict`], [`peek`](CompiledRules::peek) the same without counting
+//!   or keeping anything, [`explain`](CompiledRules::explain) what each rule made of a request.
 //! - [`RoutingRulesEngine`]: rules that change while they are asked, by [`RuleUpdate`]s. It is a
 //!   [`CandidateFilter`](waypost_core::CandidateFilter) too.
 //! - [`RuleTests`]: requests and what should come of them; [`CompiledRules::test`] runs them.
@@ -63,28 +64,30 @@
 //!
 //! # Guarantees
 //!
-//! - **The index is no guess.** Verdicts by index, by index and kept verdicts, and by asking the rules one by one are the
-//!   same, for every request. A kept verdict is found by all that the rule set reads, and goes with its version.
-//! - **Nothing is an error at run time.** What a request does not have equals nothing: a condition on it does not hold, its
-//!   negation does. Only [`Verdict::apply`] fails, when a rule rejects.
+//! - **The index is no guess.** Verdicts by index, by index and kept verdicts, and by asking the rules one by one are
+//!   the same, for every request. A kept verdict is found by all that the rule set reads, and goes with its version.
+//! - **Nothing is an error at run time.** What a request does not have equals nothing: a condition on it does not hold,
+//!   its negation does. Only [`Verdict::apply`] fails, when a rule rejects.
 //! - **Determinism.** The same rules, request and wall time give the same verdict, on every machine: stable shares are
-//!   hashed without a seed, time zones are compiled in, and nobody reads a clock.
+//!   hashed alike everywhere, time zones are compiled in, and nobody reads a clock. A condition of your own must keep
+//!   to that.
 //! - **Consistency.** A request is evaluated by one version. An update is whole or nothing, and keeps the counts of the
 //!   rules that stay.
 //! - **Allocation, locks.** Evaluating takes no lock. It allocates when more than four annotating rules match, when a
-//!   verdict is kept, and when a window of time opened or closed since the last request. Applying a verdict allocates when
-//!   several rules annotate, to put together what they say.
+//!   verdict is kept, and when a window of time opened or closed since the last request. Applying a verdict allocates
+//!   when several rules annotate, to put together what they say.
 //! - **Panics.** No rule set, document or request panics.
-//! - **Complexity.** One look-up for each attribute that rules look at, then 64 rules at a time where one of them may match,
-//!   up to the first match. Regular expressions run in time linear in the text, and only for rules that the index leaves
-//!   possible. See [`CompiledRules::evaluate`] and [`CompiledRules::compile`].
-//! - **Bounds.** Rules, conditions, nesting, lists, regular expressions, kept verdicts: [`RuleLimits`], [`RulesConfig`].
+//! - **Complexity.** One look-up for each attribute that rules look at, then 64 rules at a time where one of them may
+//!   match, up to the first match. Regular expressions run in time linear in the text, and only for rules that the
+//!   index leaves possible. See [`CompiledRules::evaluate`] and [`CompiledRules::compile`].
+//! - **Bounds.** Rules, conditions, nesting, lists, regular expressions, kept verdicts: [`RuleLimits`],
+//!   [`RulesConfig`].
 //!
 //! # What it does not do
 //!
-//! It chooses nobody: it narrows a set and names a strategy. It sends nothing: a mirror is a request to the caller. It has
-//! no language: conditions are data, without calls, loops, variables or templates. It looks at no prompt, only at its
-//! estimated length. It rewrites nothing by itself: whoever asks serves the request as the model that
+//! It chooses nobody: it narrows a set and names a strategy. It sends nothing: a mirror is a request to the caller. It
+//! has no language: conditions are data, without calls, loops, variables or templates. It looks at no prompt, only at
+//! its estimated length. It rewrites nothing by itself: whoever asks serves the request as the model that
 //! [`Verdict::model`] names, and checks whether the tenant may use it.
 //!
 //! # Crate features
@@ -159,6 +162,9 @@ pub use time_window::{TimeOfDay, TimeWindow, TimeWindowError, Validity, Weekday}
 pub use trace::{RuleOutcome, RuleTrace};
 pub use verdict::Verdict;
 
+/// The most different weights that the pools of one rule set may have: a router keeps balancers for each.
+pub const MAX_WEIGHTINGS: usize = 64;
+
 /// The most of a text that an error repeats, in characters.
 const REPEATED_CHARS: usize = 64;
 
@@ -170,3 +176,7 @@ fn shortened(text: &str) -> String {
     }
     shown
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -13,12 +13,14 @@ pub(crate) struct Product {
     pub(crate) sets: BTreeMap<usize, ClassSet>,
     /// Whether it holds no other requests.
     pub(crate) exact: bool,
+    /// Whether it holds none at all.
+    never: bool,
 }
 
 impl Product {
     /// Every request.
     pub(crate) fn all() -> Self {
-        Self { sets: BTreeMap::new(), exact: true }
+        Self { sets: BTreeMap::new(), exact: true, never: false }
     }
 
     /// Nobody knows which.
@@ -27,7 +29,11 @@ impl Product {
     }
 
     fn of_test(test: Test) -> Self {
-        Self { sets: BTreeMap::from([(test.attribute, test.classes)]), exact: test.exact }
+        Self {
+            never: test.classes.is_empty(),
+            sets: BTreeMap::from([(test.attribute, test.classes)]),
+            exact: test.exact,
+        }
     }
 
     /// What a condition, or its negation, asks.
@@ -37,10 +43,10 @@ impl Product {
         };
         match condition {
             Condition::Not(part) => Self::of(part, !negated, universe),
-            Condition::All(all) if negated => Self::any(parts(all), universe),
+            Condition::All(all) if negated => Self::any(parts(all)),
             Condition::All(all) => Self::every(parts(all)),
             Condition::Any(any) if negated => Self::every(parts(any)),
-            Condition::Any(any) => Self::any(parts(any), universe),
+            Condition::Any(any) => Self::any(parts(any)),
             simple => Self::of_simple(simple, negated, universe),
         }
     }
@@ -50,7 +56,7 @@ impl Product {
         if negated {
             Self::every(tests.into_iter().map(|test| Self::of_test(negation(&test, universe))).collect())
         } else {
-            Self::any(tests.into_iter().map(Self::of_test).collect(), universe)
+            Self::any(tests.into_iter().map(Self::of_test).collect())
         }
     }
 
@@ -67,18 +73,20 @@ impl Product {
         products.into_iter().fold(Self::all(), |mut all, product| {
             for (attribute, classes) in product.sets {
                 let both = all.sets.get(&attribute).map(|known| known.intersection(&classes));
+                all.never |= both.as_ref().is_some_and(ClassSet::is_empty);
                 all.sets.insert(attribute, both.unwrap_or(classes));
             }
             all.exact &= product.exact;
+            all.never |= product.never;
             all
         })
     }
 
     /// Requests that are in one of the products. A union of products is one only along a single attribute; otherwise
     /// others are in it too.
-    fn any(mut products: Vec<Self>, universe: &Universe) -> Self {
-        products.retain(|product| !product.is_never());
-        let Some(first) = products.first() else { return Self::never(universe) };
+    fn any(mut products: Vec<Self>) -> Self {
+        products.retain(|product| !product.never);
+        let Some(first) = products.first() else { return Self { never: true, ..Self::all() } };
         if let Some(whole) = products.iter().position(|product| product.exact && product.sets.is_empty()) {
             return products.swap_remove(whole);
         }
@@ -95,21 +103,12 @@ impl Product {
                 None => false,
             })
         });
-        Self { sets, exact }
-    }
-
-    /// No request.
-    fn never(universe: &Universe) -> Self {
-        // Any attribute serves; without one there is nothing to be empty, and the condition itself says no.
-        let attribute = (!universe.attributes().is_empty()).then_some(0);
-        let sets: BTreeMap<_, _> =
-            attribute.map(|place| (place, ClassSet::range(0, 0))).into_iter().collect();
-        Self { exact: !sets.is_empty(), sets }
+        Self { sets, exact, never: false }
     }
 
     /// Whether no request is in it.
-    pub(crate) fn is_never(&self) -> bool {
-        self.sets.values().any(ClassSet::is_empty)
+    pub(crate) const fn is_never(&self) -> bool {
+        self.never
     }
 
     /// Whether every request of another product is certainly in this one.

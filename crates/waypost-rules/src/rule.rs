@@ -77,6 +77,11 @@ impl Rule {
         self
     }
 
+    /// Whether a rule asks and does the same, enabled or not.
+    pub(crate) fn same_as(&self, other: &Self) -> bool {
+        self.condition == other.condition && self.action == other.action
+    }
+
     /// Lets the rules after it be asked although it matched.
     pub fn and_continue(mut self) -> Self {
         self.continues = true;
@@ -125,7 +130,9 @@ pub struct RuleSet {
     pub limits: RuleLimits,
 }
 
-/// The most of everything in a rule set, so that evaluation stays quick and memory small, whoever wrote it.
+/// The most of everything in a rule set, so that evaluation stays quick and memory small.
+///
+/// Who writes a file may write other limits into it: who does not trust the writer sets them anew after reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RuleLimits {
@@ -133,7 +140,7 @@ pub struct RuleLimits {
     pub max_rules: usize,
     /// Simple conditions in one rule. Default: 64.
     pub max_conditions: usize,
-    /// Nesting of conditions, and of actions. Default: 16.
+    /// Nesting of conditions, and of actions. At most 64. Default: 16.
     pub max_depth: usize,
     /// Names, patterns, windows or networks in one list. Default: 1,024.
     pub max_listed: usize,
@@ -151,6 +158,9 @@ impl Default for RuleLimits {
 impl RuleLimits {
     /// The most rules that can be asked for.
     pub const MOST_RULES: usize = u16::MAX as usize;
+
+    /// The deepest nesting that can be asked for: deeper ones could exhaust a thread's stack.
+    pub const MOST_DEPTH: usize = 64;
 
     /// The same with another number of rules.
     pub const fn rules(mut self, max_rules: usize) -> Self {

@@ -2,10 +2,7 @@
 
 use core::fmt;
 
-use waypost_core::{
-    DecisionContext, LoadBalancingStrategy, MirrorTarget, ProviderId, RuleId, Tag, Timestamp, TokenUsage,
-    Tokens,
-};
+use waypost_core::{DecisionContext, ProviderId, RuleId, Timestamp, TokenUsage, Tokens};
 
 use crate::effects::Effects;
 use crate::{CompiledRule, CompiledRules, Expectation, ExpectedRule, RuleTest, RuleTests, Verdict};
@@ -90,6 +87,8 @@ impl<'r> Found<'r> {
             ExpectedRule::Rule(rule) => Some(rule),
             ExpectedRule::Nothing => None,
         });
+        let annotations = self.verdict.annotations();
+        let annotations = annotations.as_deref();
         let ids = self.verdict.annotating().map(CompiledRule::id).cloned().collect::<Vec<RuleId>>();
         let rejection = self.verdict.rejection().map(|rejection| rejection.reason);
         let priority = self.verdict.priority().unwrap_or_else(|| self.decision.priority());
@@ -97,22 +96,25 @@ impl<'r> Found<'r> {
         [
             rule.and_then(|rule| one("rule", rule, self.verdict.rule().map(CompiledRule::id))),
             list("continued", expect.continued.as_deref(), &ids),
-            expect.strategy.as_ref().and_then(|strategy| one("strategy", Some(strategy), self.strategy())),
+            expect
+                .strategy
+                .as_ref()
+                .and_then(|strategy| one("strategy", Some(strategy), self.verdict.strategy(self.decision))),
             set("providers", expect.providers.as_deref(), &self.providers()),
             set("excluded", expect.excluded.as_deref(), &self.excluded()),
             expect.priority.as_ref().and_then(|expected| one("priority", Some(expected), Some(&priority))),
             expect.model.as_ref().and_then(|expected| one("model", Some(expected), Some(model))),
-            list("tags", expect.tags.as_deref(), &self.tags()),
-            list("mirrors", expect.mirrors.as_deref(), &self.mirrors()),
+            list("tags", expect.tags.as_deref(), annotations.map_or(&[], |annotations| &annotations.tags)),
+            list(
+                "mirrors",
+                expect.mirrors.as_deref(),
+                annotations.map_or(&[], |annotations| &annotations.mirrors),
+            ),
             expect.reject.as_ref().and_then(|reason| one("reject", Some(reason), rejection.as_ref())),
         ]
         .into_iter()
         .flatten()
         .collect()
-    }
-
-    fn strategy(&self) -> Option<&'r LoadBalancingStrategy> {
-        self.verdict.all_effects().filter_map(|effects| effects.strategy.as_ref()).last()
     }
 
     fn excluded(&self) -> Vec<ProviderId> {
@@ -126,15 +128,6 @@ impl<'r> Found<'r> {
         let Some((first, others)) = pools.split_first() else { return Vec::new() };
         let everywhere = |provider: &&ProviderId| others.iter().all(|pool| pool.contains(provider));
         first.iter().filter(everywhere).filter(|provider| !excluded.contains(provider)).cloned().collect()
-    }
-
-    fn tags(&self) -> Vec<Tag> {
-        self.verdict.all_effects().flat_map(|effects| effects.tags().iter().cloned()).collect()
-    }
-
-    fn mirrors(&self) -> Vec<MirrorTarget> {
-        let annotations = self.verdict.all_effects().filter_map(|effects| effects.annotations.as_ref());
-        annotations.flat_map(|annotations| annotations.mirrors.iter().cloned()).collect()
     }
 }
 

@@ -131,6 +131,11 @@ impl TimeWindow {
         self.days == Weekdays::ALL
     }
 
+    /// Whether it begins on no day.
+    pub(crate) fn is_never(&self) -> bool {
+        self.days == Weekdays(0)
+    }
+
     /// The zone's name.
     pub fn zone(&self) -> &str {
         self.zone.iana_name().unwrap_or("UTC")

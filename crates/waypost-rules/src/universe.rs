@@ -217,7 +217,9 @@ fn flags(condition: &Condition) -> impl Iterator<Item = Attribute> {
         Condition::Tag(names) => names.iter().cloned().map(Attribute::Tag).collect(),
         Condition::Feature(names) => names.iter().cloned().map(Attribute::Feature).collect(),
         Condition::Capability(names) => names.iter().copied().map(Attribute::Capability).collect(),
-        Condition::Time(windows) => windows.iter().cloned().map(Attribute::Window).collect(),
+        Condition::Time(windows) => {
+            windows.iter().filter(|window| !window.is_never()).cloned().map(Attribute::Window).collect()
+        }
         _ => Vec::new(),
     };
     attributes.into_iter()

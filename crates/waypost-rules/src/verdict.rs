@@ -1,8 +1,12 @@
 //! What rules say of a request.
 
 use core::fmt;
+use std::sync::Arc;
 
-use waypost_core::{CandidateSet, DecisionContext, Directives, ModelName, Rejection, RequestPriority};
+use waypost_core::{
+    Annotations, CandidateSet, DecisionContext, Directives, LoadBalancingStrategy, ModelName, Rejection,
+    RequestPriority,
+};
 
 use crate::CompiledRule;
 use crate::effects::Effects;
@@ -69,6 +73,28 @@ impl<'r> Verdict<'r> {
         Some(Rejection { rule: Some(rule.id().clone()), reason })
     }
 
+    /// The strategy that chooses, if a rule or the default route names one: the last that does. The default route's stands
+    /// back behind that of a rule that only annotates, and behind the tenant's.
+    pub fn strategy(&self, decision: &DecisionContext<'_>) -> Option<&'r LoadBalancingStrategy> {
+        let of_rules = self.effects().filter_map(|(_, effects)| effects.strategy.as_ref()).last();
+        let tenants = decision.tenant.is_some_and(|tenant| tenant.default_strategy.is_some());
+        let default = || self.default_route().filter(|_| !tenants)?.strategy.as_ref();
+        of_rules.or_else(default)
+    }
+
+    /// What rules add for the caller; `None` when it is nothing. Those of one rule are shared, those of several put
+    /// together.
+    pub fn annotations(&self) -> Option<Arc<Annotations>> {
+        let each = self.effects().filter_map(|(_, effects)| effects.annotations.as_ref());
+        each.fold(None, |known, more| match known {
+            None => Some(Arc::clone(more)),
+            Some(mut known) => {
+                Arc::make_mut(&mut known).extend(more);
+                Some(known)
+            }
+        })
+    }
+
     /// Narrows a set to those who may serve the request and says the rest: strategy, weights, priority, annotations, the
     /// rule.
     ///
@@ -81,18 +107,18 @@ impl<'r> Verdict<'r> {
         decision: &DecisionContext<'_>,
         directives: &mut Directives,
     ) -> Result<(), Rejection> {
-        for (rule, effects) in self.effects() {
-            effects.apply(rule.map(CompiledRule::id), set, directives)?;
+        if let Some(rejection) = self.rejection() {
+            return Err(rejection);
         }
-        if let Some(default) = self.default_route() {
-            let before = directives.strategy.take();
-            default.apply(None, set, directives)?;
-            let tenants = decision.tenant.and_then(|tenant| tenant.default_strategy.as_ref());
-            // A rule that only annotates may name a strategy, and the tenant's is nearer than that of all requests.
-            if before.is_some() || tenants.is_some() {
-                directives.strategy = before;
+        for effects in self.all_effects() {
+            effects.narrow(set);
+            if let Some(weights) = &effects.weights {
+                directives.weights = Some(weights.clone());
             }
         }
+        directives.strategy = self.strategy(decision).cloned().or(directives.strategy.take());
+        directives.priority = self.priority().or(directives.priority);
+        directives.annotations = self.annotations();
         directives.rule_matched = self.deciding.map(|rule| rule.id().clone());
         Ok(())
     }

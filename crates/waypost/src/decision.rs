@@ -31,7 +31,7 @@ pub struct RoutingDecision {
     pub candidates_considered: usize,
     /// Candidates that the strategy could choose from.
     pub candidates_left: usize,
-    /// The version of the routing table.
+    /// The version of the configuration: routing table, strategies and rules.
     pub generation: u64,
     /// How long the decision took; `None` when the caller handed in the time.
     pub selection_time: Option<Duration>,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use waypost_core::{
-    Annotations, CandidateId, CandidateSet, Directives, LoadBalancingStrategy, ModelName, NanoUsd,
+    Annotations, CandidateId, CandidateSet, Directives, LoadBalancingStrategy, ModelName, NanoUsd, Pool,
     RoutingError, RuleId, SelectContext, Stage,
 };
 use waypost_health::Exclusion;
@@ -27,7 +27,7 @@ pub struct Explanation {
     pub model: Option<ModelName>,
     /// How many candidates the model has.
     pub candidates: usize,
-    /// The version of the routing table.
+    /// The version of the configuration: routing table, strategies and rules.
     pub generation: u64,
     /// What each stage did, in order, up to the one that left nothing.
     pub stages: Vec<StageReport>,
@@ -108,6 +108,9 @@ pub(crate) fn explain(question: Question<'_>) -> Explanation {
         panic: false,
         outcome: Err(RoutingError::ModelNotSupported { model: requested.clone() }),
     };
+    if let Some(pool) = question.state.snapshot.resolve(requested) {
+        explanation.lead_to(question.state.snapshot.pool(pool));
+    }
     match Inquiry::new(question, CompiledRules::peek) {
         Ok(inquiry) => explanation.run(&inquiry),
         Err(error) => explanation.refuse(error),
@@ -116,6 +119,11 @@ pub(crate) fn explain(question: Question<'_>) -> Explanation {
 }
 
 impl Explanation {
+    fn lead_to(&mut self, pool: &Pool) {
+        self.model = Some(pool.model().clone());
+        self.candidates = pool.len();
+    }
+
     /// The request was refused before a pool was chosen.
     fn refuse(&mut self, error: RoutingError) {
         if let RoutingError::Rejected(rejection) = &error {
@@ -126,8 +134,7 @@ impl Explanation {
 
     fn run(&mut self, inquiry: &Inquiry<'_>) {
         let pool = &*inquiry.runtime().pool;
-        self.model = Some(pool.model().clone());
-        self.candidates = pool.len();
+        self.lead_to(pool);
         let mut set = pool.all();
         let drained = pool.candidates().iter().filter(|candidate| !candidate.is_available());
         let drained = drained.map(|candidate| candidate.id().clone()).collect();

@@ -1,8 +1,8 @@
 //! Routing and load balancing for LLM inference: which provider serves a request, and why.
 //!
 //! For authors of LLM gateways and clients who want the whole decision. To use one part alone, depend on the crate
-//! that has it: `waypost-balancers` for strategies, `waypost-health` for breakers, ejection and checks, `waypost-core` for
-//! the vocabulary and the traits.
+//! that has it: `waypost-balancers` for strategies, `waypost-health` for breakers, ejection and checks, `waypost-rules` for
+//! rules, `waypost-core` for the vocabulary and the traits.
 //!
 //! ```
 //! use std::time::Duration;
@@ -38,7 +38,7 @@
 //! - [`RouterConfig`] and [`RouterBuilder`]: settings, candidates, strategies, and the seams for filters and observers
 //!   of your own.
 //! - [`core`] has the vocabulary, [`balancers`] the strategies, [`health`] what keeps sick candidates out and lets
-//!   recovered ones back in.
+//!   recovered ones back in, [`rules`] the operator's own conditions and what to do with requests that meet them.
 //!
 //! # Guarantees
 //!
@@ -56,13 +56,15 @@
 //!
 //! # What it does not do
 //!
-//! It makes no calls and starts no threads. Rules, rate limits and retries are crates of their own that are coming; their
-//! stages are in place.
+//! It makes no calls and starts no threads. Rate limits and retries are crates of their own that are coming; their stages
+//! are in place.
 //!
 //! # Crate features
 //!
 //! - `serde`: `Serialize` on explanations, and serde on configuration types. Costs serde.
 //! - `hdrhistogram`: export of latency histograms. Costs hdrhistogram.
+//! - `toml`, `yaml`, `schemars`: rule files in [`rules`], and their JSON Schema. Each costs the crate that it is named
+//!   after (`yaml`: serde-saphyr, which needs Rust 1.89).
 //! - `tokio`: the runner of active checks in [`health`]. Costs tokio with its timer.
 //!
 //! All are off by default.
@@ -123,3 +125,7 @@ struct QuickStart;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/src/health.md")]
 struct HealthPage;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/src/rules.md")]
+struct RulesPage;

@@ -23,7 +23,7 @@ pub struct RouterMetrics {
     pub selection_time: HistogramSnapshot,
     /// Requests in flight at all candidates of the routing table.
     pub in_flight: u64,
-    /// The version of the routing table.
+    /// The version of the configuration: routing table, strategies and rules.
     pub generation: u64,
 }
 

@@ -361,7 +361,7 @@ pub(crate) struct Question<'a> {
     pub(crate) request: &'a GatewayRequest,
     context: &'a RoutingContext,
     now: Timestamp,
-    /// The wall time, if rules look at it.
+    /// The wall time, if somebody may look at it.
     wall: Option<SystemTime>,
     tenant: Option<&'a Tenant>,
     usage: TokenUsage,
@@ -378,7 +378,9 @@ impl<'a> Question<'a> {
         let tenant = context.tenant_id.as_ref().or(request.tenant_id.as_ref());
         let tenant = tenant.and_then(|id| state.snapshot.tenant(id));
         let usage = expected_usage(shared, request, context, &request.model);
-        let wall = state.rules.look_at_time().then(|| shared.clock.wall());
+        // Filters of one's own may look at it too.
+        let is_looked_at = state.rules.look_at_time() || !shared.filters.is_empty();
+        let wall = is_looked_at.then(|| shared.clock.wall());
         Self { state, shared, request, context, now, wall, tenant, usage }
     }
 

@@ -8,9 +8,9 @@ use waypost_core::{Pool, PoolWeights, ResultEvent, SnapshotCell};
 use crate::balancer_set::BalancerSet;
 use crate::state::Strategies;
 
-/// The most weightings of one pool that have balancers; the oldest gives way to another. More are asked for only while
-/// rules are rewritten over and over.
-const MAX_VIEWS: usize = 64;
+/// The most weightings of one pool that have balancers; the oldest gives way to another. Twice as many as one version of
+/// the rules has, so that another version does not take the place of weightings that are in use.
+const MAX_VIEWS: usize = 2 * waypost_rules::MAX_WEIGHTINGS;
 
 /// Keeps the seeds of views apart (2^64 over the square of the golden ratio).
 const VIEW_SEED: u64 = 0x61c8_8646_80b5_83eb;

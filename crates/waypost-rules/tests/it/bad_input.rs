@@ -315,7 +315,7 @@ fn names_are_checked_against_the_table() {
     ]);
     let findings = CompiledRules::lint(&set, Surroundings::default().table(&table));
     let (errors, warnings): (Vec<_>, Vec<_>) =
-        findings.iter().partition(|finding| finding.problem.severity() == Severity::Error);
+        findings.iter().partition(|finding| finding.severity == Severity::Error);
     let texts =
         |findings: Vec<&waypost_rules::Finding>| findings.iter().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(
@@ -416,4 +416,127 @@ fn a_stable_share_is_stable_grows_and_is_as_large_as_it_says() {
     // The places are promised: a gateway of another version must draw the same.
     let first: Vec<_> = (0..40).filter(|&n| ten[n]).collect();
     assert_eq!(first, [20, 24, 29, 35]);
+}
+
+#[test]
+fn a_rule_behind_a_change_of_the_request_is_not_taken_for_shadowed() {
+    let low = || Condition::Priority(RequestPriority::Low.into());
+    let demote = |continues: bool| {
+        let mut rule = acting("demote", RoutingAction::SetPriority(RequestPriority::Low)).when(tenant("a"));
+        rule.continues = continues;
+        rule
+    };
+    let set = |middle: Rule| {
+        RuleSet::new([rule("early").when(low()), middle, rule("late").when(low())])
+            .default_route(RouteConfig::default())
+    };
+    assert!(warnings(set(demote(true))).is_empty());
+    let context = RoutingContext::default().with_tenant("a".parse().unwrap());
+    let request = GatewayRequest::new("m").unwrap();
+    assert_eq!(decides(&compile(set(demote(true))).unwrap(), &request, &context).as_deref(), Some("late"));
+    assert_eq!(warnings(set(demote(false))).len(), 1);
+}
+
+#[test]
+fn conditions_that_ask_for_nothing_are_contradictions() {
+    let window = |days: Vec<waypost_rules::Weekday>| {
+        waypost_rules::TimeWindow::new("00:00".parse().unwrap(), "12:00".parse().unwrap(), "UTC")
+            .unwrap()
+            .on(days)
+    };
+    let nothing = [
+        Condition::Tag([].into_iter().collect()),
+        Condition::Any(Vec::new()),
+        Condition::Time(vec![window(Vec::new())]),
+        !Condition::always(),
+    ];
+    for condition in nothing {
+        let set = RuleSet::new([rule("r").when(condition.clone())]).default_route(RouteConfig::default());
+        assert_eq!(warnings(set), ["rule `r`: no request can meet its conditions"], "{condition}");
+    }
+}
+
+#[test]
+fn who_removes_a_provider_need_not_mend_the_rules_first() {
+    let candidate =
+        |name: &str| RoutingTableUpdate::add(ProviderCandidate::openai(name, "m").build().unwrap());
+    let both = RoutingTable::default().updated([candidate("a"), candidate("b")]).unwrap();
+    let one = RoutingTable::default().updated([candidate("a")]).unwrap();
+    let to_b = || acting("to-b", RoutingAction::RouteToProvider(provider("b")));
+    let before = CompiledRules::compile(
+        RuleSet::new([to_b().when(tenant("x"))]),
+        RulesConfig::default(),
+        Surroundings::default().table(&both),
+    );
+    let after = before.unwrap().updated(
+        [waypost_rules::RuleUpdate::put(acting("to-a", RoutingAction::RouteToProvider(provider("a"))))],
+        Surroundings::default().table(&one),
+    );
+    let after = after.unwrap();
+    assert_eq!(after.warnings()[0].to_string(), "rule `to-b`: unknown provider `b`");
+    // A rule that is new or changed must name what there is; a disabled one need not.
+    let refused = |rule: Rule| {
+        after.updated([waypost_rules::RuleUpdate::put(rule)], Surroundings::default().table(&one))
+    };
+    assert!(refused(to_b()).is_err());
+    assert!(refused(to_b().enabled(false)).is_ok());
+}
+
+#[test]
+fn bounds_hold_whatever_is_asked_for() {
+    let config: RulesConfig = RulesConfig::default().cache(CacheMode::Always).entries(usize::MAX);
+    assert!(CompiledRules::compile(RuleSet::new([rule("r")]), config, Surroundings::UNKNOWN).is_ok());
+    let weighted = |n: i64| {
+        let member = |name: &str, weight: i64| PoolMember {
+            provider: provider(name),
+            weight: Some(waypost_core::Weight::try_from(weight).unwrap()),
+        };
+        acting(
+            &format!("r{n}"),
+            RoutingAction::RouteToPool(RouteConfig::providers([member("a", n), member("b", 1)])),
+        )
+    };
+    let refused = compile(RuleSet::new((1..=65).map(weighted))).unwrap_err();
+    assert_eq!(refused, ["65 different weights of pools are more than 64"]);
+    assert!(
+        compile(RuleSet::new(
+            (1..=65).map(|n| weighted(n % 64 + 1).when(tenant(&format!("t{n}")))).enumerate().map(
+                |(place, mut rule)| {
+                    rule.id = format!("rule-{place}").parse().unwrap();
+                    rule
+                }
+            )
+        ))
+        .is_ok()
+    );
+    let mut limits = RuleLimits::default();
+    limits.max_depth = usize::MAX;
+    let nested = (0..100).fold(tenant("a"), |inner, _| Condition::Not(Box::new(inner)));
+    let refused = compile(RuleSet::new([rule("deep").when(nested)]).limits(limits)).unwrap_err();
+    assert_eq!(refused, ["rule `deep`: conditions and actions may be nested at most 64 deep"]);
+}
+
+#[test]
+fn tests_of_rules_say_what_the_decision_says() {
+    use waypost_rules::{Expectation, RuleTest, RuleTests};
+    let tag = |id: &str| {
+        let actions =
+            vec![RoutingAction::AddTag("x".parse().unwrap()), RoutingAction::AddTag("x".parse().unwrap())];
+        acting(id, RoutingAction::Chain(actions)).and_continue()
+    };
+    let random = acting("random", RoutingAction::ApplyStrategy("random".parse().unwrap())).and_continue();
+    let default = RouteConfig::default().by("least_latency".parse().unwrap());
+    let compiled = compile(RuleSet::new([tag("one"), tag("two"), random]).default_route(default)).unwrap();
+    let mut expect = Expectation::default();
+    expect.tags = Some(vec!["x".parse().unwrap()]);
+    expect.strategy = Some("random".parse().unwrap());
+    let mut tests = RuleTests::default();
+    tests.tests.push(RuleTest::new(GatewayRequest::new("m").unwrap(), expect));
+    let report = compiled.test(&tests);
+    assert!(report.passed(), "{report}");
+    tests.tests[0].expect.strategy = Some("adaptive".parse().unwrap());
+    assert_eq!(
+        compiled.test(&tests).to_string(),
+        "failed test 1\n       strategy: expected `adaptive`, found `random`\n"
+    );
 }

@@ -7,3 +7,5 @@ mod bad_input;
 mod oracle;
 mod promise_7;
 mod resources;
+#[cfg(feature = "toml")]
+mod worked_example;
