@@ -430,31 +430,56 @@ mod tests {
         assert!(TimeWindow::new(TimeOfDay(0), TimeOfDay(0), "../../etc/passwd").is_err());
     }
 
+    /// Half-hour shifts, shifts at midnight, a day that never was, an odd offset, none.
+    const ZONES: [&str; 6] =
+        ["Europe/Berlin", "Australia/Lord_Howe", "America/Havana", "Pacific/Apia", "Asia/Kathmandu", "UTC"];
+
+    /// Holds a window against the calendar's own arithmetic, at a second and at the ends of the period around it.
+    fn check(window: &TimeWindow, wall: i64) -> Result<(), TestCaseError> {
+        let local = Timestamp::from_second(wall).unwrap().to_zoned(window.zone.clone());
+        let minute = local.hour() as u16 * 60 + local.minute() as u16;
+        let today = local.weekday().to_monday_zero_offset() as u8;
+        let has = |day: u8| window.days.0 >> day & 1 == 1;
+        let (from, to) = (window.from.0, window.to.0);
+        let begun = minute >= from && has(today);
+        let yesterdays = minute < to && has((today + 6) % 7);
+        let expected = if from < to { begun && minute < to } else { begun || yesterdays };
+        prop_assert_eq!(window.contains_second(wall), expected);
+
+        let period = window.period(wall);
+        prop_assert!(period.from <= wall && wall < period.until);
+        prop_assert_eq!(period.active, expected);
+        for inside in [period.from, period.until - 1, i64::midpoint(period.from, period.until)] {
+            prop_assert_eq!(window.contains_second(inside), expected);
+        }
+        Ok(())
+    }
+
     proptest! {
-        /// The calendar's own arithmetic is the oracle; zones are chosen for half-hour shifts, shifts at midnight and
-        /// days that never were.
         #[test]
         fn agrees_with_the_calendar(
             wall in at("2009-01-01T00:00:00Z")..at("2037-01-01T00:00:00Z"),
-            zone in proptest::sample::select(vec!["Europe/Berlin", "Australia/Lord_Howe", "America/Havana", "Pacific/Apia", "Asia/Kathmandu", "UTC"]),
+            zone in proptest::sample::select(ZONES.to_vec()),
             (from, to) in (0_u16..1_440, 0_u16..1_440),
             days in 0_u8..128,
         ) {
             let window = TimeWindow { days: Weekdays(days), ..window(&TimeOfDay(from).to_string(), &TimeOfDay(to).to_string(), zone) };
-            let local = Timestamp::from_second(wall).unwrap().to_zoned(window.zone.clone());
-            let minute = local.hour() as u16 * 60 + local.minute() as u16;
-            let today = local.weekday().to_monday_zero_offset() as u8;
-            let has = |day: u8| days >> day & 1 == 1;
-            let begun = minute >= from && has(today);
-            let yesterdays = minute < to && has((today + 6) % 7);
-            let expected = if from < to { begun && minute < to } else { begun || yesterdays };
-            prop_assert_eq!(window.contains_second(wall), expected);
+            check(&window, wall)?;
+        }
 
-            let period = window.period(wall);
-            prop_assert!(period.from <= wall && wall < period.until);
-            prop_assert_eq!(period.active, expected);
-            for inside in [period.from, period.until - 1, i64::midpoint(period.from, period.until)] {
-                prop_assert_eq!(window.contains_second(inside), expected);
+        /// Around the moments at which clocks are put forward or back, where it goes wrong.
+        #[test]
+        fn agrees_with_the_calendar_where_clocks_change(
+            year in 2009_i16..2037,
+            away in -100_000_i64..100_000,
+            zone in proptest::sample::select(ZONES.to_vec()),
+            (from, to) in (0_u16..1_440, 0_u16..1_440),
+            days in 0_u8..128,
+        ) {
+            let window = TimeWindow { days: Weekdays(days), ..window(&TimeOfDay(from).to_string(), &TimeOfDay(to).to_string(), zone) };
+            let spring = format!("{year}-02-01T00:00:00Z").parse::<Timestamp>().unwrap();
+            for shift in window.zone.clone().following(spring).take(2) {
+                check(&window, shift.timestamp().as_second() + away)?;
             }
         }
     }

@@ -384,6 +384,13 @@ impl Dice {
         }
     }
 
+    /// A rule that asks for so much that few requests match, so that all parts of a large set are reached.
+    pub(crate) fn rare_rule(&mut self, n: usize) -> RuleSpec {
+        let mut parts: Vec<_> = (0..4).map(|_| self.simple()).collect();
+        parts.push(self.spec(2));
+        RuleSpec { when: Spec::All(parts), continues: self.often(0.05), ..self.rule(n) }
+    }
+
     fn spec(&mut self, depth: usize) -> Spec {
         let parts = |dice: &mut Self| {
             let count = dice.below(4);

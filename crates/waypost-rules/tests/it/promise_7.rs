@@ -1,8 +1,11 @@
 //! Promise 7: a verdict with the cache equals the verdict without it, for every request; and both are what asking the
 //! rules one by one says.
 
+use std::collections::BTreeSet;
+
 use waypost_rules::{
-    CacheMode, CompiledRules, RoutingRulesEngine, RuleOutcome, RuleUpdate, RulesConfig, Surroundings, Verdict,
+    CacheMode, CompiledRules, RoutingRulesEngine, RuleLimits, RuleOutcome, RuleUpdate, RulesConfig,
+    Surroundings, Verdict,
 };
 
 use crate::oracle::{Ask, Dice, Matched, evaluate, rule_set};
@@ -50,6 +53,26 @@ fn promise_7_verdicts_are_what_asking_the_rules_one_by_one_says() {
     let asked = RULE_SETS as usize * ASKED;
     assert!(decided > asked / 2 && decided < asked && annotated > asked / 4, "{decided} {annotated}");
     assert!(kept > asked as u64 / 6, "{kept}");
+}
+
+/// Beyond one word and one summary of the index, where every fourth rule looks at the time.
+#[test]
+fn promise_7_holds_for_rule_sets_of_any_size() {
+    for (seed, rules, asked) in (0..40).map(|seed| (seed, 300, 60)).chain([(100, 5_000, 300)]) {
+        let mut dice = Dice::new(seed);
+        let rules: Vec<_> = (0..rules).map(|n| dice.rare_rule(n)).collect();
+        let set = rule_set(&rules).limits(RuleLimits::default().rules(5_000));
+        let version = CompiledRules::compile(set, RulesConfig::default(), Surroundings::UNKNOWN).unwrap();
+        let mut places = BTreeSet::new();
+        for _ in 0..asked {
+            let ask = dice.ask();
+            let expected = evaluate(&rules, &ask);
+            let found = ask.decide(|decision| matched(&version.evaluate(decision)));
+            assert_eq!(found, expected, "seed {seed}: {ask:?}");
+            places.insert(expected.1);
+        }
+        assert!(places.len() > 10, "requests are decided all over the set: {places:?}");
+    }
 }
 
 #[test]

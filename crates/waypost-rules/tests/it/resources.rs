@@ -2,8 +2,8 @@
 
 use allocation_counter::measure;
 use waypost_core::{
-    DecisionContext, GatewayRequest, LoadBalancingStrategy, RequestPriority, RoutingContext, TenantId,
-    Timestamp, TokenUsage,
+    DecisionContext, GatewayRequest, LoadBalancingStrategy, RequestMatcher, RequestPriority, RoutingContext,
+    TenantId, Timestamp, TokenUsage,
 };
 use waypost_rules::{
     Bounds, CacheMode, CompiledRules, Condition, Priorities, RouteConfig, RoutingAction, Rule, RuleLimits,
@@ -59,9 +59,22 @@ fn rules_that_ask_for_almost_everything_take_no_more() {
     let set = RuleSet::new(rules);
     let mut kept = None;
     let taken = measure(|| kept = Some(compile(set, CacheMode::Never)));
-    assert!(kept.is_some());
+    let rules = kept.unwrap();
     let per_rule = taken.bytes_current / i64::from(RULES);
     assert!(per_rule <= 2_048, "{per_rule} bytes a rule");
+
+    // What the index has no room for is asked directly.
+    let request = GatewayRequest::new("m").unwrap();
+    for i in [0, 1, 63, 64, 700, 4_095] {
+        let context = RoutingContext::default().with_tenant(format!("tenant-{i}").parse().unwrap());
+        for tokens in [i, 0, u64::MAX - i] {
+            let usage = TokenUsage::new(waypost_core::Tokens(tokens), waypost_core::Tokens(0));
+            let decision = DecisionContext::new(&request, &context, None, Timestamp::ORIGIN, usage);
+            let first = rules.set().rules.iter().find(|rule| rule.condition.matches(&decision));
+            let found = rules.evaluate(&decision).rule().map(|rule| rule.id().clone());
+            assert_eq!(found, first.map(|rule| rule.id.clone()), "{i} {tokens}");
+        }
+    }
 }
 
 #[test]
