@@ -223,7 +223,7 @@ impl Finding {
     }
 
     /// The same without keeping anybody from using the rules.
-    fn as_warning(self) -> Self {
+    fn into_warning(self) -> Self {
         Self { severity: Severity::Warning, ..self }
     }
 }
@@ -266,7 +266,7 @@ pub(crate) fn check(set: &RuleSet, surroundings: Surroundings<'_>, before: Optio
         let excused = !rule.enabled || before.get(&rule.id).is_some_and(|before| before.same_as(rule));
         let found = one_rule(rule, &known).into_iter().map(|problem| {
             let finding = Finding::of(rule, problem);
-            if excused && finding.problem.is_of_names() { finding.as_warning() } else { finding }
+            if excused && finding.problem.is_of_names() { finding.into_warning() } else { finding }
         });
         findings.extend(found);
     }

@@ -96,7 +96,7 @@
 //!   `Serialize` on what is told about rules. Costs serde.
 //! - `toml`: `from_toml` and `to_toml`. Costs toml, and `serde`.
 //! - `yaml`: `from_yaml` and `to_yaml`. Costs serde-saphyr, which needs Rust 1.89, and `serde`.
-//! - `schemars`: the JSON Schema of rule files and test files, for editors. Costs schemars, serde_json, and `serde`.
+//! - `schemars`: the JSON Schema of rule files and test files, for editors. Costs schemars, `serde_json`, and `serde`.
 //!
 //! All are off by default.
 //!

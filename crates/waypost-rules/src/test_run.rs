@@ -81,7 +81,7 @@ struct Found<'r> {
     decision: &'r DecisionContext<'r>,
 }
 
-impl<'r> Found<'r> {
+impl Found<'_> {
     fn mismatches(&self, expect: &Expectation) -> Vec<Mismatch> {
         let rule = expect.rule.as_ref().map(|rule| match rule {
             ExpectedRule::Rule(rule) => Some(rule),
