@@ -1,6 +1,8 @@
 //! What rules add to a decision for the caller.
 
 use core::fmt;
+use core::hash::Hash;
+use std::collections::HashSet;
 
 use crate::{ModelName, ProviderId, RuleId, Tag};
 
@@ -23,20 +25,30 @@ impl Annotations {
         *self == Self::default()
     }
 
-    /// Adds those of another rule.
-    pub fn extend(&mut self, other: &Self) {
-        add_new(&mut self.rules, &other.rules);
-        add_new(&mut self.tags, &other.tags);
-        add_new(&mut self.mirrors, &other.mirrors);
+    /// Those of several rules in order, each tag and mirror once. Linear in all of them.
+    pub fn merged<'a>(each: impl Iterator<Item = &'a Self> + Clone) -> Self {
+        Self {
+            rules: distinct(each.clone().flat_map(|annotations| &annotations.rules)),
+            tags: distinct(each.clone().flat_map(|annotations| &annotations.tags)),
+            mirrors: distinct(each.flat_map(|annotations| &annotations.mirrors)),
+        }
     }
 }
 
-fn add_new<T: Clone + PartialEq>(known: &mut Vec<T>, more: &[T]) {
-    for item in more {
+/// Items up to which looking at each is quicker than a set.
+const FEW: usize = 32;
+
+fn distinct<'a, T: Clone + Eq + Hash + 'a>(items: impl Iterator<Item = &'a T> + Clone) -> Vec<T> {
+    if items.clone().nth(FEW).is_some() {
+        let mut seen = HashSet::new();
+        return items.filter(|item| seen.insert(*item)).cloned().collect();
+    }
+    items.fold(Vec::new(), |mut known, item| {
         if !known.contains(item) {
             known.push(item.clone());
         }
-    }
+        known
+    })
 }
 
 /// Where the caller should send a copy of a request whose answer nobody waits for: a shadow. Displays like

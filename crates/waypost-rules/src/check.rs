@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
 use waypost_core::{
-    LoadBalancingStrategy, ModelName, PoolWeights, ProviderId, RoutingTable, RuleId, TenantId, Weight,
+    LoadBalancingStrategy, ModelName, PoolWeights, ProviderId, Region, RoutingTable, RuleId, TenantId, Weight,
 };
 
 use crate::attribute::Attribute;
+use crate::class_set::ClassSet;
 use crate::compiled::Surroundings;
 use crate::effects::Effects;
 use crate::index::{Index, MAX_DIMENSIONS};
@@ -84,7 +85,15 @@ pub enum RuleProblem {
         /// How long it may be.
         most: usize,
     },
-    /// More different regular expressions in all rules than [`RuleLimits::max_regexes`].
+    /// More simple actions in one rule than [`RuleLimits::max_actions`].
+    #[error("{count} actions are more than {most}")]
+    TooManyActions {
+        /// How many.
+        count: usize,
+        /// How many there may be.
+        most: usize,
+    },
+    /// More regular expressions in all rules than [`RuleLimits::max_regexes`].
     #[error("{count} regular expressions and inner wildcards are more than {most}")]
     TooManyRegexes {
         /// How many.
@@ -119,6 +128,14 @@ pub enum RuleProblem {
     /// A provider that is not in the routing table.
     #[error("unknown provider `{provider}`{}", hint(nearest.as_ref()))]
     UnknownProvider {
+        /// The provider.
+        provider: ProviderId,
+        /// The one that was probably meant.
+        nearest: Option<String>,
+    },
+    /// A mirror that is not in the routing table; perhaps the caller knows it.
+    #[error("the routing table has no mirror `{provider}`{}", hint(nearest.as_ref()))]
+    UnknownMirror {
         /// The provider.
         provider: ProviderId,
         /// The one that was probably meant.
@@ -188,7 +205,8 @@ impl RuleProblem {
     /// one that was there before: who removes a provider need not mend the rules first.
     pub const fn severity(&self) -> Severity {
         match self {
-            Self::UnknownModelAsked { .. }
+            Self::UnknownMirror { .. }
+            | Self::UnknownModelAsked { .. }
             | Self::UnknownTenant { .. }
             | Self::Contradiction
             | Self::NeverValid
@@ -222,9 +240,13 @@ impl Finding {
         Self { rule: None, severity: problem.severity(), problem }
     }
 
-    /// The same without keeping anybody from using the rules.
-    fn into_warning(self) -> Self {
-        Self { severity: Severity::Warning, ..self }
+    /// The same, no error if it is only about a name and that is excused.
+    fn excused(self, excused: bool) -> Self {
+        if excused && self.problem.is_of_names() {
+            Self { severity: Severity::Warning, ..self }
+        } else {
+            self
+        }
     }
 }
 
@@ -260,18 +282,18 @@ pub(crate) fn check(set: &RuleSet, surroundings: Surroundings<'_>, before: Optio
     }
     findings.extend(ids(set));
     let known = Known::new(surroundings);
+    let same_default = before.is_some_and(|before| before.default_route == set.default_route);
     let before: HashMap<&RuleId, &Rule> =
         before.into_iter().flat_map(|set| &set.rules).map(|rule| (&rule.id, rule)).collect();
     for rule in &set.rules {
-        let excused = !rule.enabled || before.get(&rule.id).is_some_and(|before| before.same_as(rule));
-        let found = one_rule(rule, &known).into_iter().map(|problem| {
-            let finding = Finding::of(rule, problem);
-            if excused && finding.problem.is_of_names() { finding.into_warning() } else { finding }
-        });
-        findings.extend(found);
+        let known_before = before.get(&rule.id).is_some_and(|before| before.enabled && before.same_as(rule));
+        let excused = !rule.enabled || known_before;
+        let found = one_rule(rule, &known).into_iter().map(|problem| Finding::of(rule, problem));
+        findings.extend(found.map(|finding| finding.excused(excused)));
     }
     if let Some(route) = &set.default_route {
-        findings.extend(known.route(route).into_iter().map(Finding::of_set));
+        let found = known.route(route).into_iter().map(Finding::of_set);
+        findings.extend(found.map(|finding| finding.excused(same_default)));
     }
     findings.extend(rewrite_cycles(set, surroundings));
     findings.extend(weightings(set));
@@ -298,15 +320,16 @@ fn within_limits(set: &RuleSet) -> Vec<Finding> {
     if count > most {
         return vec![Finding::of_set(RuleProblem::TooManyRules { count, most })];
     }
-    let mut regexes = HashSet::new();
+    let mut regexes = 0;
     let mut findings = Vec::new();
     for rule in &set.rules {
-        let mut sizes = Sizes { limits: set.limits, conditions: 0, too_deep: false, longest: 0 };
-        sizes.condition(&rule.condition, 1, &mut regexes);
+        let mut sizes = Sizes::new(set.limits);
+        sizes.condition(&rule.condition, 1);
         sizes.action(&rule.action, 1);
+        regexes += sizes.regexes;
         findings.extend(sizes.problems().into_iter().map(|problem| Finding::of(rule, problem)));
     }
-    let (count, most) = (regexes.len(), set.limits.max_regexes);
+    let (count, most) = (regexes, set.limits.max_regexes);
     if count > most {
         findings.push(Finding::of_set(RuleProblem::TooManyRegexes { count, most }));
     }
@@ -317,25 +340,30 @@ fn within_limits(set: &RuleSet) -> Vec<Finding> {
 struct Sizes {
     limits: RuleLimits,
     conditions: usize,
+    actions: usize,
+    regexes: usize,
     too_deep: bool,
     longest: usize,
 }
 
 impl Sizes {
-    fn condition<'a>(&mut self, condition: &'a Condition, depth: usize, regexes: &mut HashSet<&'a str>) {
+    const fn new(limits: RuleLimits) -> Self {
+        Self { limits, conditions: 0, actions: 0, regexes: 0, too_deep: false, longest: 0 }
+    }
+
+    fn condition(&mut self, condition: &Condition, depth: usize) {
         if depth > self.limits.max_depth.min(RuleLimits::MOST_DEPTH) {
             self.too_deep = true;
             return;
         }
         match condition {
             Condition::All(_) | Condition::Any(_) | Condition::Not(_) => {
-                condition.parts().iter().for_each(|part| self.condition(part, depth + 1, regexes));
+                condition.parts().iter().for_each(|part| self.condition(part, depth + 1));
             }
             simple => {
                 self.conditions += 1;
                 self.longest = self.longest.max(listed(simple));
-                let patterns = patterns(simple).iter().filter(|pattern| pattern.runs_regex());
-                regexes.extend(patterns.map(TextPattern::as_str));
+                self.regexes += patterns(simple).iter().filter(|pattern| pattern.runs_regex()).count();
             }
         }
     }
@@ -356,18 +384,21 @@ impl Sizes {
             RoutingAction::Exclude(providers) => providers.len(),
             _ => 0,
         };
+        self.actions += usize::from(!matches!(action, RoutingAction::Chain(_)));
         self.longest = self.longest.max(listed);
     }
 
     fn problems(&self) -> Vec<RuleProblem> {
-        let RuleLimits { max_conditions, max_depth, max_listed, .. } = self.limits;
+        let RuleLimits { max_conditions, max_depth, max_listed, max_actions, .. } = self.limits;
         let (count, most) = (self.conditions, max_conditions);
         let conditions = (count > most).then_some(RuleProblem::TooManyConditions { count, most });
         let most = max_depth.min(RuleLimits::MOST_DEPTH);
         let depth = self.too_deep.then_some(RuleProblem::TooDeep { most });
         let (count, most) = (self.longest, max_listed);
         let list = (count > most).then_some(RuleProblem::ListTooLong { count, most });
-        [conditions, depth, list].into_iter().flatten().collect()
+        let (count, most) = (self.actions, max_actions);
+        let actions = (count > most).then_some(RuleProblem::TooManyActions { count, most });
+        [conditions, depth, list, actions].into_iter().flatten().collect()
     }
 }
 
@@ -469,7 +500,7 @@ impl<'a> Known<'a> {
             RoutingAction::ApplyStrategy(strategy) => self.strategy(strategy).into_iter().collect(),
             RoutingAction::Exclude(providers) => providers.iter().filter_map(|p| self.provider(p)).collect(),
             RoutingAction::RewriteModel(model) => self.model(model).into_iter().collect(),
-            RoutingAction::Mirror(target) => self.provider(&target.provider).into_iter().collect(),
+            RoutingAction::Mirror(target) => self.mirror(&target.provider).into_iter().collect(),
             _ => Vec::new(),
         }
     }
@@ -485,7 +516,10 @@ impl<'a> Known<'a> {
         if route.weights().is_some_and(weightless) {
             problems.push(RuleProblem::NoWeight);
         }
-        if problems.is_empty() && self.surroundings.table.is_some_and(|table| !has_members(table, route)) {
+        // Providers that are known have candidates.
+        let narrowed = !route.regions.is_empty() || !route.tags.is_empty();
+        let nobody = |table| narrowed && !has_members(table, route);
+        if problems.is_empty() && self.surroundings.table.is_some_and(nobody) {
             problems.push(RuleProblem::PoolOfNobody);
         }
         problems
@@ -499,6 +533,15 @@ impl<'a> Known<'a> {
     fn provider(&self, provider: &ProviderId) -> Option<RuleProblem> {
         let unknown = self.surroundings.table.is_some() && !self.providers.contains(provider.as_str());
         unknown.then(|| RuleProblem::UnknownProvider {
+            provider: provider.clone(),
+            nearest: self.likeliest(provider.as_str(), &self.providers),
+        })
+    }
+
+    /// The caller may know shadows that the table does not.
+    fn mirror(&self, provider: &ProviderId) -> Option<RuleProblem> {
+        let unknown = self.surroundings.table.is_some() && !self.providers.contains(provider.as_str());
+        unknown.then(|| RuleProblem::UnknownMirror {
             provider: provider.clone(),
             nearest: self.likeliest(provider.as_str(), &self.providers),
         })
@@ -547,12 +590,11 @@ impl<'a> Known<'a> {
 }
 
 fn has_members(table: &RoutingTable, route: &RouteConfig) -> bool {
+    let providers: HashSet<&ProviderId> = route.provider_pool.iter().map(|member| &member.provider).collect();
+    let regions: HashSet<&Region> = route.regions.iter().collect();
     table.candidates().any(|candidate| {
-        let provider = candidate.provider();
-        let named = route.provider_pool.iter().any(|member| member.provider == *provider);
-        (named || route.provider_pool.is_empty())
-            && (route.regions.is_empty()
-                || candidate.region().is_some_and(|region| route.regions.contains(region)))
+        (providers.is_empty() || providers.contains(candidate.provider()))
+            && (regions.is_empty() || candidate.region().is_some_and(|region| regions.contains(region)))
             && route.tags.iter().all(|tag| candidate.tags().contains(tag))
     })
 }
@@ -581,16 +623,18 @@ fn cycle_from<'a>(
 ) -> Option<Finding> {
     // The way so far: each model with the rule that led there and the next step to try.
     let mut way: Vec<(&str, Option<&RuleId>, usize)> = vec![(start, None, 0)];
+    let mut places = HashMap::from([(start, 0)]);
     if !seen.insert(start) {
         return None;
     }
     while let Some((model, _, next)) = way.last_mut() {
         let Some(&(to, rule)) = steps.get(model).and_then(|steps| steps.get(*next)) else {
+            places.remove(*model);
             way.pop();
             continue;
         };
         *next += 1;
-        if let Some(first) = way.iter().position(|(known, ..)| *known == to) {
+        if let Some(&first) = places.get(to) {
             let rules = way[first + 1..].iter().filter_map(|(_, rule, _)| *rule).chain(rule);
             if let Some(rule) = rules.last() {
                 let names = way[first..].iter().map(|(model, ..)| *model).chain([to]);
@@ -599,6 +643,7 @@ fn cycle_from<'a>(
                 return Some(Finding { rule: Some(rule.clone()), severity: problem.severity(), problem });
             }
         } else if seen.insert(to) {
+            places.insert(to, way.len());
             way.push((to, rule, 0));
         }
     }
@@ -633,16 +678,17 @@ pub(crate) fn reachability(
     universe: &Universe,
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
+    let asked = Asked { set, order, products, index, universe, changes: changes(set, order) };
     for (place, product) in products.iter().enumerate() {
         let rule = &set.rules[order[place]];
         if product.is_never() {
             findings.push(Finding::of(rule, RuleProblem::Contradiction));
-        } else if let Some(by) = shadowing(place, set, order, products, index, universe) {
+        } else if let Some(by) = asked.shadowing(place) {
             findings.push(Finding::of(rule, RuleProblem::Shadowed { by: set.rules[order[by]].id.clone() }));
         }
     }
     let decides_all = |(place, product): (usize, &Product)| {
-        product.exact && product.sets.is_empty() && !set.rules[order[place]].continues
+        product.exact && product.sets.is_empty() && !product.is_never() && !set.rules[order[place]].continues
     };
     let has_default = set.default_route.is_some() || products.iter().enumerate().any(decides_all);
     if !has_default && !set.rules.is_empty() {
@@ -651,40 +697,65 @@ pub(crate) fn reachability(
     findings
 }
 
-/// An earlier rule that decides every request that a rule would match. Only rules that the index leaves possible for one
-/// of its requests are compared.
-fn shadowing(
-    place: usize,
-    set: &RuleSet,
-    order: &[usize],
-    products: &[Product],
-    index: &Index,
-    universe: &Universe,
-) -> Option<usize> {
-    let product = &products[place];
-    let mut classes = [0; MAX_DIMENSIONS];
-    for (class, attribute) in classes.iter_mut().zip(index.attributes()) {
-        *class = product.sets.get(&attribute).and_then(crate::class_set::ClassSet::first).unwrap_or(0);
-    }
-    let earlier = index.search(&classes, None).take_while(|&earlier| earlier < place).take(COMPARED);
-    let decides = |&earlier: &usize| !set.rules[order[earlier]].continues;
-    earlier.filter(decides).find(|&earlier| {
-        products[earlier].covers(product)
-            && !(earlier + 1..place)
-                .any(|between| changes(&set.rules[order[between]], &products[earlier], universe))
-    })
+/// Rules in the order in which they are asked, with what is known of them.
+struct Asked<'a> {
+    set: &'a RuleSet,
+    order: &'a [usize],
+    products: &'a [Product],
+    index: &'a Index,
+    universe: &'a Universe,
+    changes: Vec<Changes>,
 }
 
-/// Whether a rule that continues changes something that another rule looks at: what comes after it sees another request.
-fn changes(rule: &Rule, looking: &Product, universe: &Universe) -> bool {
-    if !rule.continues {
-        return false;
+/// How many rules before a place change a request's model, priority or tags for the rules after them.
+#[derive(Debug, Clone, Copy, Default)]
+struct Changes {
+    model: usize,
+    priority: usize,
+    tags: usize,
+}
+
+/// The changes before each place, and before the end.
+fn changes(set: &RuleSet, order: &[usize]) -> Vec<Changes> {
+    let mut so_far = Changes::default();
+    let mut changes = vec![so_far];
+    for &place in order {
+        let rule = &set.rules[place];
+        if rule.continues {
+            let effects = Effects::of_rule(&rule.id, &rule.action, true);
+            so_far.model += usize::from(effects.model.is_some());
+            so_far.priority += usize::from(effects.priority.is_some());
+            so_far.tags += usize::from(!effects.tags().is_empty());
+        }
+        changes.push(so_far);
     }
-    let effects = Effects::of_rule(&rule.id, &rule.action, true);
-    looking.sets.keys().any(|&place| match &universe.attributes()[place].attribute {
-        Attribute::Model => effects.model.is_some(),
-        Attribute::Priority => effects.priority.is_some(),
-        Attribute::Tag(tag) => effects.tags().contains(tag),
-        _ => false,
-    })
+    changes
+}
+
+impl Asked<'_> {
+    /// An earlier rule that decides every request that a rule would match. Only rules that the index leaves possible for
+    /// one of its requests are compared.
+    fn shadowing(&self, place: usize) -> Option<usize> {
+        let product = &self.products[place];
+        let mut classes = [0; MAX_DIMENSIONS];
+        for (class, attribute) in classes.iter_mut().zip(self.index.attributes()) {
+            *class = product.sets.get(&attribute).and_then(ClassSet::first).unwrap_or(0);
+        }
+        let earlier = self.index.search(&classes, None).take_while(|&earlier| earlier < place).take(COMPARED);
+        let decides = |&earlier: &usize| !self.set.rules[self.order[earlier]].continues;
+        let covers = |&earlier: &usize| self.products[earlier].covers(product);
+        earlier.filter(decides).filter(covers).find(|&earlier| !self.sees_another_request(earlier, place))
+    }
+
+    /// Whether a rule between two others changes something that the earlier one looks at: the later one may match a
+    /// request that the earlier one did not see.
+    fn sees_another_request(&self, earlier: usize, later: usize) -> bool {
+        let (before, after) = (self.changes[earlier + 1], self.changes[later]);
+        self.products[earlier].sets.keys().any(|&place| match &self.universe.attributes()[place].attribute {
+            Attribute::Model => before.model != after.model,
+            Attribute::Priority => before.priority != after.priority,
+            Attribute::Tag(_) => before.tags != after.tags,
+            _ => false,
+        })
+    }
 }

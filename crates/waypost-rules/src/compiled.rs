@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use waypost_core::{DecisionContext, LoadBalancingStrategy, RequestMatcher, RoutingTable, RuleId};
+use waypost_core::{
+    DecisionContext, LoadBalancingStrategy, PoolWeights, RequestMatcher, RoutingTable, RuleId,
+};
 
 use crate::cache::{Key, VerdictCache};
 use crate::calendar::Calendar;
@@ -29,7 +31,8 @@ use crate::{Condition, Rule, RuleSet, RuleUpdate, RulesMetrics, Sample, Verdict}
 pub struct RulesConfig {
     /// Whether verdicts are kept. Default: where it pays.
     pub cache: CacheMode,
-    /// The most verdicts that are kept, 1 to 65,536; rounded up to a power of two. About 250 bytes each. Default: 4,096.
+    /// The most verdicts that are kept, 1 to 65,536; rounded up to a power of two. About 250 bytes each,
+    /// and the texts that regular expressions look at, at most 512 bytes of each. Default: 4,096.
     pub cache_entries: usize,
 }
 
@@ -232,10 +235,12 @@ impl CompiledRules {
 
     /// Everything that is wrong or doubtful about a rule set, errors first.
     pub fn lint(set: &RuleSet, surroundings: Surroundings<'_>) -> Vec<Finding> {
-        let mut findings = match Self::compile(set.clone(), RulesConfig::default(), surroundings) {
-            Ok(compiled) => compiled.warnings,
-            Err(_) => check::check(set, surroundings, None),
-        };
+        let mut findings = check::check(set, surroundings, None);
+        // What is wrong with names does not keep rules from being compared with each other.
+        if let Ok(compiled) = Self::compile(set.clone(), RulesConfig::default(), Surroundings::UNKNOWN) {
+            let more = compiled.warnings.into_iter().filter(|finding| !findings.contains(finding));
+            findings.extend(more.collect::<Vec<_>>());
+        }
         findings.sort_by_key(|finding| core::cmp::Reverse(finding.severity));
         findings
     }
@@ -383,10 +388,19 @@ impl CompiledRules {
         &self.rules
     }
 
-    /// The strategies that rules and the default route name.
+    /// The strategies that rules and the default route name, but those that choose by weights of a pool's own.
     pub fn strategies(&self) -> impl Iterator<Item = &LoadBalancingStrategy> {
-        let of_rules = self.rules.iter().filter_map(|rule| rule.effects.strategy.as_ref());
-        of_rules.chain(self.default.as_ref().and_then(|effects| effects.strategy.as_ref()))
+        let unweighted = self.effects().filter(|effects| effects.weights.is_none());
+        unweighted.filter_map(|effects| effects.strategy.as_ref())
+    }
+
+    /// The weights that pools of rules and of the default route have of their own.
+    pub fn weights(&self) -> impl Iterator<Item = &PoolWeights> {
+        self.effects().filter_map(|effects| effects.weights.as_ref())
+    }
+
+    fn effects(&self) -> impl Iterator<Item = &Effects> {
+        self.rules.iter().map(|rule| &rule.effects).chain(&self.default)
     }
 
     /// Whether a rule looks at the wall time: if not, nobody need read a clock.

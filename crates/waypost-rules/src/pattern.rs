@@ -48,11 +48,11 @@ enum Kind {
     Prefix,
     Glob {
         prefix: usize,
-        regex: Regex,
+        regex: Arc<Regex>,
     },
     Regex {
         prefix: Option<Arc<str>>,
-        regex: Regex,
+        regex: Arc<Regex>,
     },
 }
 
@@ -184,12 +184,15 @@ const fn is_wildcard(character: char) -> bool {
     matches!(character, '*' | '?')
 }
 
+/// One character in UTF-8: a byte of ASCII, or a first byte with those that follow it.
+const ONE_CHARACTER: &str = r"(?:[\x00-\x7f]|[\xc0-\xff][\x80-\xbf]*)";
+
 fn glob_as_regex(glob: &str) -> String {
     let mut regex = String::from("(?s)^");
     for character in glob.chars() {
         match character {
             '*' => regex.push_str(".*"),
-            '?' => regex.push('.'),
+            '?' => regex.push_str(ONE_CHARACTER),
             other => regex.push_str(&regex::escape(other.encode_utf8(&mut [0; 4]))),
         }
     }
@@ -197,14 +200,14 @@ fn glob_as_regex(glob: &str) -> String {
     regex
 }
 
-fn compile(regex: &str) -> Result<Regex, PatternError> {
+fn compile(regex: &str) -> Result<Arc<Regex>, PatternError> {
     let built = RegexBuilder::new(regex)
         .unicode(false)
         .size_limit(REGEX_SIZE_LIMIT)
         .dfa_size_limit(REGEX_DFA_LIMIT)
         .nest_limit(REGEX_NEST_LIMIT)
         .build();
-    built.map_err(|error| match error {
+    built.map(Arc::new).map_err(|error| match error {
         regex::Error::CompiledTooBig(_) => PatternError::TooLarge,
         error => PatternError::Syntax { reason: last_line(&error.to_string()) },
     })
@@ -289,20 +292,21 @@ mod tests {
     }
 
     /// The obvious matcher, by recursion.
-    fn naive(glob: &[u8], text: &[u8]) -> bool {
+    fn naive(glob: &[char], text: &[char]) -> bool {
         match glob.split_first() {
             None => text.is_empty(),
-            Some((b'*', rest)) => (0..=text.len()).any(|skipped| naive(rest, &text[skipped..])),
-            Some((b'?', rest)) => !text.is_empty() && naive(rest, &text[1..]),
+            Some(('*', rest)) => (0..=text.len()).any(|skipped| naive(rest, &text[skipped..])),
+            Some(('?', rest)) => !text.is_empty() && naive(rest, &text[1..]),
             Some((c, rest)) => text.first() == Some(c) && naive(rest, &text[1..]),
         }
     }
 
     proptest! {
         #[test]
-        fn wildcards_match_as_the_obvious_matcher_does(glob in "[ab.*?]{1,8}", text in "[ab.]{0,8}") {
+        fn wildcards_match_as_the_obvious_matcher_does(glob in "[abö🦀.*?]{1,8}", text in "[abö🦀.]{0,8}") {
             let pattern: TextPattern = glob.parse().unwrap();
-            prop_assert_eq!(pattern.matches(&text), naive(glob.as_bytes(), text.as_bytes()));
+            let chars = |text: &str| text.chars().collect::<Vec<_>>();
+            prop_assert_eq!(pattern.matches(&text), naive(&chars(&glob), &chars(&text)));
         }
 
         #[test]

@@ -144,14 +144,23 @@ pub struct RuleLimits {
     pub max_depth: usize,
     /// Names, patterns, windows or networks in one list. Default: 1,024.
     pub max_listed: usize,
-    /// Different regular expressions and patterns with wildcards within, in all rules. Default: 256. What the index leaves
-    /// possible runs at most these.
+    /// Simple actions in one rule. Default: 64.
+    pub max_actions: usize,
+    /// Regular expressions and patterns with wildcards within, in all rules, each as often as it stands there. No request
+    /// runs more. Default: 1,024, which take some 20 µs.
     pub max_regexes: usize,
 }
 
 impl Default for RuleLimits {
     fn default() -> Self {
-        Self { max_rules: 4_096, max_conditions: 64, max_depth: 16, max_listed: 1_024, max_regexes: 256 }
+        Self {
+            max_rules: 4_096,
+            max_conditions: 64,
+            max_depth: 16,
+            max_listed: 1_024,
+            max_actions: 64,
+            max_regexes: 1_024,
+        }
     }
 }
 

@@ -26,7 +26,7 @@ impl<'r> Annotating<'r> {
         }
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &'r CompiledRule> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &'r CompiledRule> + Clone {
         self.few.iter().map_while(|rule| *rule).chain(self.more.iter().copied())
     }
 }
@@ -76,27 +76,26 @@ impl<'r> Verdict<'r> {
     /// The strategy that chooses, if a rule or the default route names one: the last that does. The default route's stands
     /// back behind that of a rule that only annotates, and behind the tenant's.
     pub fn strategy(&self, decision: &DecisionContext<'_>) -> Option<&'r LoadBalancingStrategy> {
-        let of_rules = self.effects().filter_map(|(_, effects)| effects.strategy.as_ref()).last();
+        self.strategy_of_rules().or_else(|| self.default_strategy(decision))
+    }
+
+    fn strategy_of_rules(&self) -> Option<&'r LoadBalancingStrategy> {
+        self.effects().filter_map(|(_, effects)| effects.strategy.as_ref()).last()
+    }
+
+    fn default_strategy(&self, decision: &DecisionContext<'_>) -> Option<&'r LoadBalancingStrategy> {
         let tenants = decision.tenant.is_some_and(|tenant| tenant.default_strategy.is_some());
-        let default = || self.default_route().filter(|_| !tenants)?.strategy.as_ref();
-        of_rules.or_else(default)
+        self.default_route().filter(|_| !tenants)?.strategy.as_ref()
     }
 
     /// What rules add for the caller; `None` when it is nothing. Those of one rule are shared, those of several put
     /// together.
     pub fn annotations(&self) -> Option<Arc<Annotations>> {
-        let each = self.effects().filter_map(|(_, effects)| effects.annotations.as_ref());
-        each.fold(None, |known, more| match known {
-            None => Some(Arc::clone(more)),
-            Some(mut known) => {
-                Arc::make_mut(&mut known).extend(more);
-                Some(known)
-            }
-        })
+        merged(self.effects().filter_map(|(_, effects)| effects.annotations.as_ref()))
     }
 
     /// Narrows a set to those who may serve the request and says the rest: strategy, weights, priority, annotations, the
-    /// rule.
+    /// rule. What filters said before stands where the rules say nothing.
     ///
     /// # Errors
     ///
@@ -116,10 +115,15 @@ impl<'r> Verdict<'r> {
                 directives.weights = Some(weights.clone());
             }
         }
-        directives.strategy = self.strategy(decision).cloned().or(directives.strategy.take());
+        let earlier = directives.strategy.take();
+        let strategy = self.strategy_of_rules().cloned().or(earlier);
+        directives.strategy = strategy.or_else(|| self.default_strategy(decision).cloned());
         directives.priority = self.priority().or(directives.priority);
-        directives.annotations = self.annotations();
-        directives.rule_matched = self.deciding.map(|rule| rule.id().clone());
+        let earlier = directives.annotations.take();
+        let own = self.annotations();
+        directives.annotations = merged([earlier.as_ref(), own.as_ref()].into_iter().flatten());
+        directives.rule_matched =
+            self.deciding.map(|rule| rule.id().clone()).or(directives.rule_matched.take());
         Ok(())
     }
 
@@ -133,8 +137,18 @@ impl<'r> Verdict<'r> {
     }
 
     /// The effects of the rules that matched, in order.
-    fn effects(&self) -> impl Iterator<Item = (Option<&'r CompiledRule>, &'r Effects)> {
+    fn effects(&self) -> impl Iterator<Item = (Option<&'r CompiledRule>, &'r Effects)> + Clone {
         self.annotating.iter().chain(self.deciding).map(|rule| (Some(rule), &rule.effects))
+    }
+}
+
+/// Annotations of several; those of one are shared.
+fn merged<'a>(each: impl Iterator<Item = &'a Arc<Annotations>> + Clone) -> Option<Arc<Annotations>> {
+    let mut some = each.clone();
+    match (some.next(), some.next()) {
+        (None, _) => None,
+        (Some(one), None) => Some(Arc::clone(one)),
+        _ => Some(Arc::new(Annotations::merged(each.map(|annotations| &**annotations)))),
     }
 }
 

@@ -248,7 +248,9 @@ impl RouterBuilder {
             self.problems.push(Problem::TooManyStrategies);
         }
         let strategies = names(&self.strategies);
-        let surroundings = Surroundings::default().table(&table).strategies(&strategies);
+        let surroundings = Surroundings::default().strategies(&strategies);
+        // Names that a table would have had without its own problems are not missing.
+        let surroundings = if self.problems.is_empty() { surroundings.table(&table) } else { surroundings };
         let rules = CompiledRules::compile(self.rules, self.config.rules, surroundings);
         let rules = rules.map_err(|errors| self.problems.push(errors.into())).unwrap_or_default();
         if !self.problems.is_empty() {

@@ -108,12 +108,10 @@ pub(crate) fn explain(question: Question<'_>) -> Explanation {
         panic: false,
         outcome: Err(RoutingError::ModelNotSupported { model: requested.clone() }),
     };
-    if let Some(pool) = question.state.snapshot.resolve(requested) {
-        explanation.lead_to(question.state.snapshot.pool(pool));
-    }
+    explanation.foresee(&question);
     match Inquiry::new(question, CompiledRules::peek) {
         Ok(inquiry) => explanation.run(&inquiry),
-        Err(error) => explanation.refuse(error),
+        Err(error) => explanation.outcome = Err(error),
     }
     explanation
 }
@@ -124,12 +122,16 @@ impl Explanation {
         self.candidates = pool.len();
     }
 
-    /// The request was refused before a pool was chosen.
-    fn refuse(&mut self, error: RoutingError) {
-        if let RoutingError::Rejected(rejection) = &error {
-            self.rule_matched.clone_from(&rejection.rule);
+    /// What rules make of the request, and the pool that it leads to, also where it is refused on the way.
+    fn foresee(&mut self, question: &Question<'_>) {
+        let (state, verdict) = (question.state, question.state.rules.peek(&question.decision()));
+        self.rule_matched = verdict.rule().map(|rule| rule.id().clone());
+        self.annotations = verdict.annotations();
+        self.rewritten_to = verdict.model().cloned();
+        let model = self.rewritten_to.as_ref().unwrap_or(&self.requested);
+        if let Some(pool) = state.snapshot.resolve(model) {
+            self.lead_to(state.snapshot.pool(pool));
         }
-        self.outcome = Err(error);
     }
 
     fn run(&mut self, inquiry: &Inquiry<'_>) {
@@ -166,7 +168,6 @@ impl Explanation {
         self.panic = directives.panic;
         self.rule_matched.clone_from(&directives.rule_matched);
         self.annotations.clone_from(&directives.annotations);
-        self.rewritten_to = inquiry.rewritten_to().cloned();
         self.outcome = passed.and_then(|()| choose(inquiry, &set, &trail, &mut directives));
     }
 }
@@ -200,7 +201,7 @@ fn choose(
     directives: &mut Directives,
 ) -> Result<Choice, RoutingError> {
     let strategy = inquiry.strategy(directives);
-    let weighted = directives.weights.as_ref().map(|weights| inquiry.runtime().weighted(weights));
+    let weighted = directives.weights.as_ref().map(|weights| inquiry.runtime().peek_weighted(weights));
     let balancers = weighted.as_deref().unwrap_or_else(|| inquiry.runtime().balancers());
     let set = &if weighted.is_some() { set.in_pool(balancers.pool()) } else { *set };
     let balancer = balancers.balancer(&strategy);

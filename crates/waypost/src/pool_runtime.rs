@@ -65,6 +65,17 @@ impl PoolRuntime {
         self.views.get(weights, &self.pool, &self.strategies, self.seed)
     }
 
+    /// The same, of which nothing is kept that was not made before.
+    pub(crate) fn peek_weighted(&self, weights: &PoolWeights) -> Arc<BalancerSet> {
+        let made = || WeightedViews::preview(weights, &self.pool, &self.strategies, self.seed);
+        self.views.known(weights).unwrap_or_else(made)
+    }
+
+    /// Forgets the balancers of weights that rules no longer name.
+    pub(crate) fn keep_weightings<'a>(&self, named: impl Iterator<Item = &'a PoolWeights> + Clone) {
+        self.views.keep(named);
+    }
+
     /// Builds the balancers of strategies that will be asked for.
     pub(crate) fn prepare<'a>(&self, strategies: impl Iterator<Item = &'a LoadBalancingStrategy>) {
         for strategy in strategies {

@@ -109,7 +109,9 @@ impl RouterState {
             unchanged.prepare(in_use(&table, &rules, &shared.config));
             unchanged
         };
-        let runtimes = snapshot.pools().iter().enumerate().map(runtime).collect();
+        let runtimes: Box<[Arc<PoolRuntime>]> = snapshot.pools().iter().enumerate().map(runtime).collect();
+        let weights: Vec<_> = rules.weights().collect();
+        runtimes.iter().for_each(|runtime| runtime.keep_weightings(weights.iter().copied()));
         Self { table, snapshot, strategies, rules, runtimes }
     }
 

@@ -1,6 +1,7 @@
 //! The balancers of a pool under weights that rules give it.
 
 use std::convert::Infallible;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, OnceLock};
 
 use waypost_core::{Pool, PoolWeights, ResultEvent, SnapshotCell};
@@ -8,12 +9,10 @@ use waypost_core::{Pool, PoolWeights, ResultEvent, SnapshotCell};
 use crate::balancer_set::BalancerSet;
 use crate::state::Strategies;
 
-/// The most weightings of one pool that have balancers; the oldest gives way to another. Twice as many as one version of
-/// the rules has, so that another version does not take the place of weightings that are in use.
+/// The most weightings of one pool that have balancers; the oldest gives way to another. Those of one version of the rules
+/// are half as many, and those that no rule names any more are forgotten with the next version: the rest is for requests
+/// that were decided by the version before.
 const MAX_VIEWS: usize = 2 * waypost_rules::MAX_WEIGHTINGS;
-
-/// Keeps the seeds of views apart (2^64 over the square of the golden ratio).
-const VIEW_SEED: u64 = 0x61c8_8646_80b5_83eb;
 
 /// The balancers of a pool under weights of rules, made when a rule first asks for them.
 #[derive(Debug, Default)]
@@ -30,10 +29,35 @@ impl WeightedViews {
     pub(crate) fn carried_over(&self, pool: &Pool, strategies: &Strategies, seed: u64) -> Self {
         let Some(views) = self.0.get() else { return Self::default() };
         let views = views.load();
-        let carried = |(number, view): (usize, &View)| {
-            View::new(&view.weights, pool, Some(&view.balancers), strategies, view_seed(seed, number))
-        };
-        Self(OnceLock::from(SnapshotCell::new(views.iter().enumerate().map(carried).collect())))
+        let carried = |view: &View| View::new(&view.weights, pool, Some(&view.balancers), strategies, seed);
+        Self(OnceLock::from(SnapshotCell::new(views.iter().map(carried).collect())))
+    }
+
+    /// Forgets all weightings but these.
+    pub(crate) fn keep<'a>(&self, named: impl Iterator<Item = &'a PoolWeights> + Clone) {
+        let Some(views) = self.0.get() else { return };
+        let in_use = |view: &&View| named.clone().any(|weights| *weights == view.weights);
+        if !views.load().iter().all(|view| in_use(&view)) {
+            let kept = |current: &Arc<Vec<View>>| -> Result<Vec<View>, Infallible> {
+                Ok(current.iter().filter(in_use).cloned().collect())
+            };
+            let Ok(_) = views.update(kept);
+        }
+    }
+
+    /// The balancers of a pool under these weights, if they were made.
+    pub(crate) fn known(&self, weights: &PoolWeights) -> Option<Arc<BalancerSet>> {
+        find(&self.0.get()?.load(), weights)
+    }
+
+    /// Balancers of a pool under these weights that nobody keeps.
+    pub(crate) fn preview(
+        weights: &PoolWeights,
+        pool: &Pool,
+        strategies: &Strategies,
+        seed: u64,
+    ) -> Arc<BalancerSet> {
+        View::new(weights, pool, None, strategies, seed).balancers
     }
 
     /// The balancers of a pool under these weights.
@@ -52,7 +76,7 @@ impl WeightedViews {
             let mut next = Vec::clone(current);
             if find(&next, weights).is_none() {
                 next.drain(..(next.len() + 1).saturating_sub(MAX_VIEWS));
-                next.push(View::new(weights, pool, None, strategies, view_seed(seed, next.len())));
+                next.push(View::new(weights, pool, None, strategies, seed));
             }
             Ok(next)
         };
@@ -79,6 +103,7 @@ impl View {
         seed: u64,
     ) -> Self {
         let pool = Arc::new(pool.with_weights(weights));
+        let seed = seed ^ hash(weights);
         let balancers = Arc::new(BalancerSet::new(pool, before, strategies, seed));
         Self { weights: weights.clone(), balancers }
     }
@@ -91,6 +116,9 @@ fn find(views: &[View], weights: &PoolWeights) -> Option<Arc<BalancerSet>> {
     same.or_else(equal).map(|view| Arc::clone(&view.balancers))
 }
 
-const fn view_seed(seed: u64, number: usize) -> u64 {
-    seed.wrapping_add((number as u64 + 1).wrapping_mul(VIEW_SEED))
+/// Tells the seeds of views apart, by what they are and not by which was asked for first.
+fn hash(weights: &PoolWeights) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    weights.hash(&mut hasher);
+    hasher.finish()
 }

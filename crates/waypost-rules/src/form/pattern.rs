@@ -5,7 +5,18 @@ use super::problem::PrintError;
 use super::reader::Reader;
 use super::value::Value;
 use super::written::{Print, Read};
-use crate::{PatternError, TextPattern};
+use crate::TextPattern;
+
+/// Different patterns of one document that are compiled: what comes after the limits of a rule set would be too late.
+const MAX_COMPILED: usize = 2_048;
+
+/// How a pattern is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Kind {
+    Glob,
+    Regex,
+    Exact,
+}
 
 static PATTERN: Table = Table {
     name: "RulePattern",
@@ -21,7 +32,7 @@ impl Read for TextPattern {
 
     fn read(value: Value, reader: &mut Reader) -> Option<Self> {
         match value {
-            Value::Text(text) => checked(Self::glob(text), reader),
+            Value::Text(text) => reader.pattern(Kind::Glob, &text),
             Value::Table(_) => read_table(value, reader),
             other => reader.expected("a pattern, as text or a table", &other),
         }
@@ -45,13 +56,31 @@ fn read_table(value: Value, reader: &mut Reader) -> Option<TextPattern> {
     let (Some((name, text)), None) = (fields.next(), fields.next()) else {
         return reader.problem("a pattern has either `regex` or `exact`");
     };
-    let make = if name == "regex" { TextPattern::regex } else { TextPattern::exact };
+    let kind = if name == "regex" { Kind::Regex } else { Kind::Exact };
     reader.within(name, text, |text, reader| {
         let text = reader.text(text)?;
-        checked(make(text), reader)
+        reader.pattern(kind, &text)
     })
 }
 
-fn checked(pattern: Result<TextPattern, PatternError>, reader: &mut Reader) -> Option<TextPattern> {
-    pattern.map_or_else(|error| reader.problem(&error.to_string()), Some)
+impl Reader {
+    /// Makes a pattern, or finds it made: a text that stands in many places is compiled once.
+    fn pattern(&mut self, kind: Kind, text: &str) -> Option<TextPattern> {
+        if let Some(made) = self.patterns.get(&(kind, text.to_owned())) {
+            return Some(made.clone());
+        }
+        let made = match kind {
+            Kind::Glob => TextPattern::glob(text),
+            Kind::Regex => TextPattern::regex(text),
+            Kind::Exact => TextPattern::exact(text),
+        };
+        let made = made.map_or_else(|error| self.problem(&error.to_string()), Some)?;
+        if made.runs_regex() {
+            if self.patterns.len() >= MAX_COMPILED {
+                return self.problem(&format!("more than {MAX_COMPILED} different patterns to compile"));
+            }
+            self.patterns.insert((kind, text.to_owned()), made.clone());
+        }
+        Some(made)
+    }
 }

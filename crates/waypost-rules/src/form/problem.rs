@@ -78,9 +78,14 @@ impl FormErrors {
         self.problems.is_empty()
     }
 
+    /// Whether another problem would be kept.
+    pub(super) const fn has_room(&self) -> bool {
+        self.problems.len() < MAX_PROBLEMS
+    }
+
     /// Adds one if there is room; it is only made then.
     pub(super) fn add(&mut self, problem: impl FnOnce() -> FormProblem) {
-        if self.problems.len() < MAX_PROBLEMS {
+        if self.has_room() {
             self.problems.push(problem());
         } else {
             self.omitted += 1;

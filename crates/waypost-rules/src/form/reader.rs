@@ -3,13 +3,15 @@
 use core::fmt::Write;
 use core::str::FromStr;
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use super::field::Table;
+use super::pattern::Kind;
 use super::problem::{FormErrors, FormProblem};
 use super::value::Value;
 use super::written::Read;
 use crate::nearest::nearest;
-use crate::shortened;
+use crate::{TextPattern, shortened};
 
 /// The longest key that a path repeats as it stands.
 const LONGEST_PLAIN: usize = 64;
@@ -20,6 +22,8 @@ pub(super) struct Reader {
     path: Vec<Step>,
     entry: Option<String>,
     errors: FormErrors,
+    /// Patterns that were compiled, by how they were written.
+    pub(super) patterns: HashMap<(Kind, String), TextPattern>,
 }
 
 #[derive(Debug)]
@@ -87,6 +91,10 @@ impl Reader {
 
     /// Says that a word is not one of those that may be here.
     pub(super) fn unknown<T>(&mut self, what: &str, word: &str, known: &[impl AsRef<str>]) -> Option<T> {
+        // Looking for the near one takes time, so not for problems that nobody will read.
+        if !self.errors.has_room() {
+            return self.problem("");
+        }
         let hint = match nearest(word, known.iter().map(AsRef::as_ref)) {
             Some(near) => format!(", did you mean `{near}`?"),
             None => format!("; known are {}", quoted(known)),
@@ -200,6 +208,13 @@ impl Reader {
 
     fn missing(&mut self, name: &str) {
         self.problem::<()>(&format!("the field `{name}` is missing"));
+    }
+}
+
+impl Fields {
+    /// Whether no field is there.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 

@@ -55,11 +55,8 @@ static LIMITS: Table = Table {
             "Names, patterns, windows or networks in one list. Default: 1024.",
             usize::SHAPE,
         ),
-        Field::optional(
-            "max_regexes",
-            "Different regular expressions in all rules. Default: 256.",
-            usize::SHAPE,
-        ),
+        Field::optional("max_actions", "Simple actions in one rule. Default: 64.", usize::SHAPE),
+        Field::optional("max_regexes", "Regular expressions in all rules. Default: 1024.", usize::SHAPE),
     ],
 };
 
@@ -158,12 +155,13 @@ impl Print for RuleLimits {
 }
 
 impl RuleLimits {
-    fn by_name(&mut self) -> [(&'static str, &mut usize); 5] {
+    fn by_name(&mut self) -> [(&'static str, &mut usize); 6] {
         [
             ("max_rules", &mut self.max_rules),
             ("max_conditions", &mut self.max_conditions),
             ("max_depth", &mut self.max_depth),
             ("max_listed", &mut self.max_listed),
+            ("max_actions", &mut self.max_actions),
             ("max_regexes", &mut self.max_regexes),
         ]
     }

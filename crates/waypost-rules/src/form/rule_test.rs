@@ -152,6 +152,9 @@ impl Read for Expectation {
 
     fn read(value: Value, reader: &mut Reader) -> Option<Self> {
         let mut fields = reader.table(value, &EXPECTATION)?;
+        if fields.is_empty() {
+            return reader.problem("nothing is expected: the test could not fail");
+        }
         Some(Self {
             rule: reader.field(&mut fields, "rule", ExpectedRule::read),
             continued: reader.field(&mut fields, "continued", one_or_many::<RuleId>),

@@ -401,6 +401,25 @@ fn tests_are_read_with_all_that_is_known_of_a_request() {
     );
 }
 
+#[cfg(feature = "toml")]
+#[test]
+fn patterns_that_are_compiled_while_reading_are_few() {
+    let many = |distinct: usize| {
+        let patterns: Vec<_> = (0..60_000).map(|n| format!("\"a?{}\"", n % distinct)).collect();
+        format!("[[rules]]\nid = \"r\"\nwhen = {{ user_agent = [{}] }}\nthen = {{}}", patterns.join(","))
+    };
+    assert!(RuleSet::from_toml(&many(2_000)).is_ok(), "each is compiled once");
+    let refused = RuleSet::from_toml(&many(60_000)).unwrap_err();
+    assert!(refused.to_string().contains("more than 2048 different patterns"), "{refused}");
+}
+
+#[cfg(feature = "toml")]
+#[test]
+fn a_test_that_expects_nothing_is_refused() {
+    let tests = RuleTests::from_toml("[[tests]]\nrequest = { model = \"m\" }\nexpect = {}");
+    assert!(tests.unwrap_err().to_string().contains("nothing is expected"));
+}
+
 proptest! {
     #[test]
     fn what_is_printed_reads_back_as_the_same(rules in arbitrary::rule_set()) {
@@ -455,7 +474,7 @@ mod schema {
             "when": condition, "then": action,
         });
         let limits = json!({
-            "max_rules": 1, "max_conditions": 1, "max_depth": 1, "max_listed": 1, "max_regexes": 1,
+            "max_rules": 1, "max_conditions": 1, "max_depth": 1, "max_listed": 1, "max_actions": 1, "max_regexes": 1,
         });
         json!({ "rules": [rule], "default_route": route, "limits": limits })
     }

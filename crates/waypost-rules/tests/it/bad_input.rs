@@ -69,12 +69,18 @@ fn b56_rules_beyond_the_caps_are_refused_with_the_cap_named() {
     let refused = compile(RuleSet::new([acting("long", RoutingAction::Exclude(listed))])).unwrap_err();
     assert_eq!(refused, ["rule `long`: a list of 2000 is longer than 1024"]);
 
-    let regexes = (0..300).map(|n| {
-        let pattern = TextPattern::regex(format!("a+{n}")).unwrap();
+    let many = (0..65).map(|n| RoutingAction::AddTag(format!("t{n}").parse().unwrap())).collect();
+    let refused =
+        compile(RuleSet::new([acting("busy", RoutingAction::Chain(vec![RoutingAction::Chain(many)]))]));
+    assert_eq!(refused.unwrap_err(), ["rule `busy`: 65 actions are more than 64"]);
+
+    // Each as often as it stands there: that is how often it may run.
+    let regexes = (0..1_025).map(|n| {
+        let pattern = TextPattern::regex("a+").unwrap();
         rule(&format!("r{n}")).when(Condition::Model(vec![pattern]))
     });
     let refused = compile(RuleSet::new(regexes)).unwrap_err();
-    assert_eq!(refused, ["300 regular expressions and inner wildcards are more than 256"]);
+    assert_eq!(refused, ["1025 regular expressions and inner wildcards are more than 1024"]);
 }
 
 /// The index leaves few rules to ask, however many there are; the count of conditions that run is a custom one's.
@@ -305,7 +311,7 @@ fn names_are_checked_against_the_table() {
     let set = RuleSet::new([
         acting("provider", RoutingAction::RouteToProvider(provider("azure-uk"))).when(tenant("acne")),
         rewrite("model", "gpt-4", "gpt-40"),
-        acting("mirror", RoutingAction::Mirror(mirror)).when(tenant("acme")),
+        acting("mirror", RoutingAction::Mirror(mirror)).when(tenant("acme")).and_continue(),
         acting(
             "region",
             RoutingAction::RouteToPool(RouteConfig::default().within_regions(["us".parse().unwrap()])),
@@ -313,6 +319,7 @@ fn names_are_checked_against_the_table() {
         .when(tenant("acme")),
         rewrite("round", "gpt-4o", "fast"),
     ]);
+    let set = set.default_route(RouteConfig::default());
     let findings = CompiledRules::lint(&set, Surroundings::default().table(&table));
     let (errors, warnings): (Vec<_>, Vec<_>) =
         findings.iter().partition(|finding| finding.severity == Severity::Error);
@@ -323,7 +330,6 @@ fn names_are_checked_against_the_table() {
         [
             "rule `provider`: unknown provider `azure-uk`, did you mean `azure-eu`?",
             "rule `model`: unknown model `gpt-40`, did you mean `gpt-4o`?",
-            "rule `mirror`: unknown provider `azure-uk`, did you mean `azure-eu`?",
         ]
     );
     assert_eq!(
@@ -331,6 +337,7 @@ fn names_are_checked_against_the_table() {
         [
             "rule `provider`: the routing table has no tenant `acne`, did you mean `acme`?",
             "rule `model`: the routing table has no model `gpt-4`, did you mean `gpt-4o`?",
+            "rule `mirror`: the routing table has no mirror `azure-uk`, did you mean `azure-eu`?",
             "rule `region`: no candidate of the routing table is in its pool",
             "rule `round`: rewriting goes round: fast → gpt-4o → fast",
         ]
@@ -479,7 +486,16 @@ fn who_removes_a_provider_need_not_mend_the_rules_first() {
         after.updated([waypost_rules::RuleUpdate::put(rule)], Surroundings::default().table(&one))
     };
     assert!(refused(to_b()).is_err());
-    assert!(refused(to_b().enabled(false)).is_ok());
+    let disabled = refused(to_b().enabled(false)).unwrap();
+    let enable = waypost_rules::RuleUpdate::SetEnabled { rule: "to-b".parse().unwrap(), enabled: true };
+    assert!(disabled.updated([enable], Surroundings::default().table(&one)).is_err(), "not by the back door");
+    // The default route too.
+    let route = RouteConfig::providers([provider("a"), provider("b")]);
+    let set = RuleSet::default().default_route(route);
+    let before =
+        CompiledRules::compile(set, RulesConfig::default(), Surroundings::default().table(&both)).unwrap();
+    let put = waypost_rules::RuleUpdate::put(rule("r"));
+    assert!(before.updated([put], Surroundings::default().table(&one)).is_ok());
 }
 
 #[test]

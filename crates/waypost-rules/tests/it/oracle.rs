@@ -332,23 +332,33 @@ impl Ask {
 }
 
 /// Makes rules and requests at random.
-pub(crate) struct Dice(SmallRng);
+pub(crate) struct Dice {
+    random: SmallRng,
+    /// Whether all samples have one salt, so that they are one attribute.
+    salted: bool,
+}
 
 impl Dice {
     pub(crate) fn new(seed: u64) -> Self {
-        Self(SmallRng::seed_from_u64(seed))
+        Self { random: SmallRng::seed_from_u64(seed), salted: false }
+    }
+
+    /// Gives all samples one salt.
+    pub(crate) const fn salted(mut self) -> Self {
+        self.salted = true;
+        self
     }
 
     pub(crate) fn below(&mut self, n: usize) -> usize {
-        self.0.random_range(0..n)
+        self.random.random_range(0..n)
     }
 
     fn often(&mut self, probability: f64) -> bool {
-        self.0.random_bool(probability)
+        self.random.random_bool(probability)
     }
 
     fn one<T: Copy>(&mut self, of: &[T]) -> T {
-        *of.choose(&mut self.0).unwrap()
+        *of.choose(&mut self.random).unwrap()
     }
 
     fn some<T: Copy>(&mut self, of: &[T]) -> Vec<T> {
@@ -366,7 +376,7 @@ impl Dice {
     }
 
     pub(crate) fn rule(&mut self, n: usize) -> RuleSpec {
-        let bound = |dice: &mut Self| dice.often(0.1).then(|| MONDAY + dice.0.random_range(0..WEEK));
+        let bound = |dice: &mut Self| dice.often(0.1).then(|| MONDAY + dice.random.random_range(0..WEEK));
         let change = match self.below(4) {
             0 => Change::Priority(self.one(&PRIORITIES)),
             1 => Change::Tag(self.one(&NAMES)),
@@ -419,19 +429,19 @@ impl Dice {
             10 => Spec::Capability(self.some(&CAPABILITIES)),
             11 => Spec::Priority(self.some(&PRIORITIES)),
             12 => Spec::Streaming(self.often(0.5)),
-            13 => Spec::Prompt(self.0.random_range(0..100), self.0.random_range(0..100)),
-            14 => Spec::Attempt(self.0.random_range(0..3), self.0.random_range(0..3)),
-            15 => Spec::Ip(self.ip(), self.0.random_range(0..=32)),
+            13 => Spec::Prompt(self.random.random_range(0..100), self.random.random_range(0..100)),
+            14 => Spec::Attempt(self.random.random_range(0..3), self.random.random_range(0..3)),
+            15 => Spec::Ip(self.ip(), self.random.random_range(0..=32)),
             16 => Spec::Time {
-                from: self.0.random_range(0..1_440),
-                to: self.0.random_range(0..1_440),
+                from: self.random.random_range(0..1_440),
+                to: self.random.random_range(0..1_440),
                 days: (0..7).filter(|_| self.often(0.7)).collect(),
-                hours_east: self.0.random_range(0..13),
+                hours_east: self.random.random_range(0..13),
             },
             _ => Spec::Sample(Sample {
                 by: if self.often(0.5) { SampleKey::User } else { SampleKey::Tenant },
                 percent: Percent::new(self.one(&[0.0, 5.0, 50.0, 99.9, 100.0])).unwrap(),
-                salt: self.often(0.5).then(|| "salt".into()),
+                salt: (self.salted || self.often(0.5)).then(|| "salt".into()),
             }),
         }
     }
@@ -449,7 +459,8 @@ impl Dice {
 
     /// Addresses that share many leading bits.
     fn ip(&mut self) -> u32 {
-        u32::from(Ipv4Addr::new(10, 0, 0, 0)) | self.0.random_range(0..4) << self.0.random_range(0..20)
+        u32::from(Ipv4Addr::new(10, 0, 0, 0))
+            | self.random.random_range(0..4) << self.random.random_range(0..20)
     }
 
     pub(crate) fn ask(&mut self) -> Ask {
@@ -465,12 +476,12 @@ impl Dice {
             capabilities: if self.often(0.5) { self.some(&CAPABILITIES) } else { Vec::new() },
             priority: self.one(&PRIORITIES),
             stream: self.often(0.5),
-            prompt: self.0.random_range(0..100),
-            attempt: self.0.random_range(0..3),
+            prompt: self.random.random_range(0..100),
+            attempt: self.random.random_range(0..3),
             ip: self.often(0.7).then(|| self.ip()),
             agent: self.maybe(&AGENTS),
             metadata: KEYS.iter().filter_map(|&key| Some((key, self.maybe(&NAMES)?))).collect(),
-            at: self.often(0.95).then(|| MONDAY + self.0.random_range(0..WEEK)),
+            at: self.often(0.95).then(|| MONDAY + self.random.random_range(0..WEEK)),
         }
     }
 }
