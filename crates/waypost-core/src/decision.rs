@@ -69,9 +69,14 @@ impl<'a> DecisionContext<'a> {
         self.model.unwrap_or(&self.request.model)
     }
 
+    /// The tags that the request requires, and those that rules added.
+    pub fn tags(&self) -> impl Iterator<Item = &'a Tag> {
+        self.context.required_tags.iter().chain(self.added_tags.iter().copied().flatten())
+    }
+
     /// Whether the request requires a tag, or a rule added it.
     pub fn has_tag(&self, tag: &Tag) -> bool {
-        self.context.required_tags.contains(tag) || self.added_tags.iter().any(|tags| tags.contains(tag))
+        self.tags().any(|known| known == tag)
     }
 
     /// The capabilities that a candidate must have: those required, and streaming for a streamed answer.

@@ -7,8 +7,8 @@ use std::time::SystemTime;
 use arc_swap::{ArcSwap, Guard};
 
 use crate::attribute::Attribute;
+use crate::bit_vectors::bits;
 use crate::class_set::ClassSet;
-use crate::index::bits;
 use crate::product::Product;
 use crate::time_window::{Period, seconds};
 use crate::universe::Universe;

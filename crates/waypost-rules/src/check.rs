@@ -12,8 +12,9 @@ use crate::attribute::Attribute;
 use crate::class_set::ClassSet;
 use crate::compiled::Surroundings;
 use crate::effects::Effects;
-use crate::index::{Index, MAX_DIMENSIONS};
+use crate::index::{Index, MAX_DIMENSIONS, Point};
 use crate::nearest::{hint, nearest};
+use crate::presence::Present;
 use crate::product::Product;
 use crate::universe::Universe;
 use crate::{Condition, RouteConfig, RoutingAction, Rule, RuleLimits, RuleSet, TextPattern};
@@ -741,7 +742,8 @@ impl Asked<'_> {
         for (class, attribute) in classes.iter_mut().zip(self.index.attributes()) {
             *class = product.sets.get(&attribute).and_then(ClassSet::first).unwrap_or(0);
         }
-        let earlier = self.index.search(&classes, None).take_while(|&earlier| earlier < place).take(COMPARED);
+        let point = Point { classes, present: Present::UNKNOWN };
+        let earlier = self.index.search(&point, None).take_while(|&earlier| earlier < place).take(COMPARED);
         let decides = |&earlier: &usize| !self.set.rules[self.order[earlier]].continues;
         let covers = |&earlier: &usize| self.products[earlier].covers(product);
         earlier.filter(decides).filter(covers).find(|&earlier| !self.sees_another_request(earlier, place))

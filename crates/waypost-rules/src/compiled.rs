@@ -13,7 +13,7 @@ use crate::calendar::Calendar;
 use crate::changes::Changes;
 use crate::check::{self, Finding, RuleErrors};
 use crate::effects::Effects;
-use crate::index::{ClassVector, Index};
+use crate::index::{Index, Point};
 use crate::metrics::{Counters, Matches};
 use crate::product::Product;
 use crate::universe::{Survey, Universe};
@@ -283,15 +283,15 @@ impl CompiledRules {
 
     fn verdict<'r>(&'r self, decision: &DecisionContext<'_>, keep: bool) -> Verdict<'r> {
         let timely = self.calendar.as_ref().map(|calendar| calendar.at(decision.wall));
-        let classes = self.index.classify(decision, &self.universe);
+        let point = self.index.locate(decision, &self.universe);
         let stretch = timely.as_ref().map_or(0, |timely| timely.stretch);
         let rules = timely.as_ref().map(|timely| &*timely.rules);
         match self.cache.as_ref().filter(|_| keep) {
-            Some(cache) => match cache.key(&classes, stretch, decision, &self.universe) {
-                Some(key) => self.kept(cache, &key, || self.find(decision, &classes, rules)),
-                None => self.find(decision, &classes, rules),
+            Some(cache) => match cache.key(&point.classes, stretch, decision, &self.universe) {
+                Some(key) => self.kept(cache, &key, || self.find(decision, &point, rules)),
+                None => self.find(decision, &point, rules),
             },
-            None => self.find(decision, &classes, rules),
+            None => self.find(decision, &point, rules),
         }
     }
 
@@ -338,11 +338,11 @@ impl CompiledRules {
     fn find<'r>(
         &'r self,
         decision: &DecisionContext<'_>,
-        classes: &ClassVector,
+        point: &Point,
         timely: Option<&[u64]>,
     ) -> Verdict<'r> {
         let mut verdict = self.nothing();
-        let mut search = self.index.search(classes, timely);
+        let mut search = self.index.search(point, timely);
         let mut changes = Changes::default();
         while let Some(place) = search.next() {
             let rule = &self.rules[place];
@@ -356,8 +356,8 @@ impl CompiledRules {
             verdict.annotating.push(rule);
             if rule.effects.changes_the_request() {
                 changes.add(&rule.effects);
-                let classes = self.index.classify(&changes.made_to(decision), &self.universe);
-                search.resume_after(place, &classes);
+                let point = self.index.locate(&changes.made_to(decision), &self.universe);
+                search.resume_after(place, &point);
             }
         }
         verdict

@@ -2,6 +2,8 @@
 
 use waypost_core::DecisionContext;
 
+use crate::bit_vectors::{Dense, Sparse};
+use crate::presence::{Presence, Present};
 use crate::product::Product;
 use crate::universe::Universe;
 
@@ -16,6 +18,13 @@ const PLACES_PER_RULE: usize = 24;
 /// The class of a request in each indexed attribute.
 pub(crate) type ClassVector = [u32; MAX_DIMENSIONS];
 
+/// Where a request is, as far as the index tells requests apart.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Point {
+    pub(crate) classes: ClassVector,
+    pub(crate) present: Present,
+}
+
 /// Bit vectors over the rules in order, one per class of each attribute, and one for the rules that do not look at the
 /// attribute: the rules that a request may match are the AND of its vectors, the first bit is the first rule (bit-vector
 /// scheme of packet classification, Lakshman and Stiliadis 1998). A summary with a bit per word says which words are
@@ -27,6 +36,8 @@ pub(crate) struct Index {
     /// Rules that some request may match.
     possible: Dense,
     dimensions: Box<[Dimension]>,
+    /// Tags and features beyond the attributes that have a dimension.
+    presence: Option<Presence>,
 }
 
 /// One attribute.
@@ -38,21 +49,6 @@ struct Dimension {
     any: Dense,
     /// Rules per class besides.
     classes: Sparse,
-}
-
-/// A bit vector with its summary.
-#[derive(Debug)]
-struct Dense {
-    summary: Box<[u64]>,
-    words: Box<[u64]>,
-}
-
-/// A bit vector per class, without the words that are zero.
-#[derive(Debug)]
-struct Sparse {
-    /// Per class as many summaries as there are in a dense vector, each with the place of its first word.
-    summaries: Box<[(u64, u32)]>,
-    words: Box<[u64]>,
 }
 
 impl Index {
@@ -68,7 +64,9 @@ impl Index {
         let dimension = |attribute: &usize| Dimension::new(*attribute, products, universe, &mut unsure);
         let dimensions = attributes.iter().map(dimension).collect();
         let possible = (0..products.len()).filter(|&rule| !products[rule].is_never());
-        (Self { words, possible: Dense::new(possible, products.len()), dimensions }, unsure)
+        let possible = Dense::new(possible, products.len());
+        let presence = Presence::new(products, &attributes, universe);
+        (Self { words, possible, dimensions, presence }, unsure)
     }
 
     /// Whether every attribute that rules look at, but time, is indexed.
@@ -82,23 +80,27 @@ impl Index {
         self.dimensions.iter().map(|dimension| dimension.attribute)
     }
 
-    /// The classes of a request.
-    pub(crate) fn classify(&self, decision: &DecisionContext<'_>, universe: &Universe) -> ClassVector {
+    /// Where a request is.
+    pub(crate) fn locate(&self, decision: &DecisionContext<'_>, universe: &Universe) -> Point {
         let mut classes = [0; MAX_DIMENSIONS];
         for (class, dimension) in classes.iter_mut().zip(&self.dimensions) {
             *class = universe.attributes()[dimension.attribute].class(decision);
         }
-        classes
+        let present = self.presence.as_ref().map_or(Present::NONE, |presence| presence.of(decision));
+        Point { classes, present }
     }
 
-    /// Looks for rules that requests of these classes may match, in order. `timely` has the rules whose time it is.
-    pub(crate) fn search<'a>(&'a self, classes: &ClassVector, timely: Option<&'a [u64]>) -> Search<'a> {
-        Search::new(self, *classes, timely)
+    /// Looks for rules that requests at a point may match, in order. `timely` has the rules whose time it is.
+    pub(crate) fn search<'a>(&'a self, point: &Point, timely: Option<&'a [u64]>) -> Search<'a> {
+        Search::new(self, *point, timely)
     }
 
-    fn summary(&self, place: usize, classes: &ClassVector) -> u64 {
+    fn summary(&self, place: usize, point: &Point) -> u64 {
         let mut summary = self.possible.summary.get(place).copied().unwrap_or(0);
-        for (dimension, &class) in self.dimensions.iter().zip(classes) {
+        if let Some(presence) = self.presence.as_ref().filter(|_| summary != 0) {
+            summary &= presence.summary(place, &point.present);
+        }
+        for (dimension, &class) in self.dimensions.iter().zip(&point.classes) {
             summary &= dimension.summary(place, class);
             if summary == 0 {
                 break;
@@ -107,9 +109,12 @@ impl Index {
         summary
     }
 
-    fn word(&self, place: usize, classes: &ClassVector) -> u64 {
+    fn word(&self, place: usize, point: &Point) -> u64 {
         let mut word = self.possible.words[place];
-        for (dimension, &class) in self.dimensions.iter().zip(classes) {
+        if let Some(presence) = &self.presence {
+            word &= presence.word(place, &point.present);
+        }
+        for (dimension, &class) in self.dimensions.iter().zip(&point.classes) {
             word &= dimension.word(place, class);
             if word == 0 {
                 break;
@@ -167,68 +172,10 @@ impl Dimension {
     }
 }
 
-impl Dense {
-    fn new(rules: impl Iterator<Item = usize>, count: usize) -> Self {
-        let words = bits(rules, count);
-        let filled = (0..words.len()).filter(|&place| words[place] != 0);
-        Self { summary: bits(filled, words.len()), words }
-    }
-}
-
-/// A bit for each of some numbers below `count`.
-pub(crate) fn bits(numbers: impl Iterator<Item = usize>, count: usize) -> Box<[u64]> {
-    let mut words = vec![0; count.div_ceil(64)];
-    numbers.for_each(|number| words[number / 64] |= 1 << (number % 64));
-    words.into()
-}
-
-impl Sparse {
-    fn new(per_class: Vec<Vec<u32>>, count: usize) -> Self {
-        let summaries_each = count.div_ceil(64).div_ceil(64);
-        let mut summaries = Vec::with_capacity(per_class.len() * summaries_each);
-        let mut words = Vec::new();
-        for mut rules in per_class {
-            rules.sort_unstable();
-            let mut rules = rules.into_iter().peekable();
-            for place in 0..summaries_each {
-                let (mut summary, first) = (0, words.len() as u32);
-                while let Some(rule) = rules.next_if(|&rule| rule as usize / 4_096 == place) {
-                    let bit = 1 << (rule / 64 % 64);
-                    if summary & bit == 0 {
-                        summary |= bit;
-                        words.push(0);
-                    }
-                    if let Some(word) = words.last_mut() {
-                        *word |= 1_u64 << (rule % 64);
-                    }
-                }
-                summaries.push((summary, first));
-            }
-        }
-        Self { summaries: summaries.into(), words: words.into() }
-    }
-
-    #[inline]
-    fn summary(&self, place: usize, class: u32, summaries_each: usize) -> (u64, u32) {
-        self.summaries[class as usize * summaries_each + place]
-    }
-
-    #[inline]
-    fn word(&self, place: usize, class: u32, summaries_each: usize) -> u64 {
-        let (summary, first) = self.summary(place / 64, class, summaries_each);
-        let bit = 1 << (place % 64);
-        if summary & bit == 0 {
-            return 0;
-        }
-        let before = (summary & (bit - 1)).count_ones();
-        self.words[(first + before) as usize]
-    }
-}
-
 /// The rules that a request may match, in order.
 pub(crate) struct Search<'a> {
     index: &'a Index,
-    classes: ClassVector,
+    point: Point,
     timely: Option<&'a [u64]>,
     summary_place: usize,
     summary: u64,
@@ -237,23 +184,23 @@ pub(crate) struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    fn new(index: &'a Index, classes: ClassVector, timely: Option<&'a [u64]>) -> Self {
-        let summary = index.summary(0, &classes);
-        Self { index, classes, timely, summary_place: 0, summary, word_place: 0, word: 0 }
+    fn new(index: &'a Index, point: Point, timely: Option<&'a [u64]>) -> Self {
+        let summary = index.summary(0, &point);
+        Self { index, point, timely, summary_place: 0, summary, word_place: 0, word: 0 }
     }
 
-    /// Goes on after a rule with other classes: the rule changed the request.
-    pub(crate) fn resume_after(&mut self, rule: usize, classes: &ClassVector) {
-        self.classes = *classes;
+    /// Goes on after a rule at another point: the rule changed the request.
+    pub(crate) fn resume_after(&mut self, rule: usize, point: &Point) {
+        self.point = *point;
         self.word_place = rule / 64;
         self.summary_place = self.word_place / 64;
-        self.summary = self.index.summary(self.summary_place, classes) & above(self.word_place % 64);
+        self.summary = self.index.summary(self.summary_place, point) & above(self.word_place % 64);
         self.word = self.read_word() & above(rule % 64);
     }
 
     fn read_word(&self) -> u64 {
         let timely = self.timely.map_or(u64::MAX, |timely| timely[self.word_place]);
-        if timely == 0 { 0 } else { timely & self.index.word(self.word_place, &self.classes) }
+        if timely == 0 { 0 } else { timely & self.index.word(self.word_place, &self.point) }
     }
 }
 
@@ -273,7 +220,7 @@ impl Iterator for Search<'_> {
                 if self.summary_place * 64 >= self.index.words {
                     return None;
                 }
-                self.summary = self.index.summary(self.summary_place, &self.classes);
+                self.summary = self.index.summary(self.summary_place, &self.point);
             }
             self.word_place = self.summary_place * 64 + self.summary.trailing_zeros() as usize;
             self.summary &= self.summary - 1;

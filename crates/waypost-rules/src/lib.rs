@@ -112,6 +112,7 @@ mod action;
 #[cfg(feature = "serde")]
 mod arbitrary;
 mod attribute;
+mod bit_vectors;
 mod bounds;
 mod cache;
 mod calendar;
@@ -130,6 +131,7 @@ mod names;
 mod nearest;
 mod network;
 mod pattern;
+mod presence;
 mod priorities;
 mod product;
 mod rule;

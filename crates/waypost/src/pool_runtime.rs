@@ -72,7 +72,7 @@ impl PoolRuntime {
     }
 
     /// Forgets the balancers of weights that rules no longer name.
-    pub(crate) fn keep_weightings<'a>(&self, named: impl Iterator<Item = &'a PoolWeights> + Clone) {
+    pub(crate) fn keep_weightings(&self, named: &[&PoolWeights]) {
         self.views.keep(named);
     }
 

@@ -111,7 +111,7 @@ impl RouterState {
         };
         let runtimes: Box<[Arc<PoolRuntime>]> = snapshot.pools().iter().enumerate().map(runtime).collect();
         let weights: Vec<_> = rules.weights().collect();
-        runtimes.iter().for_each(|runtime| runtime.keep_weightings(weights.iter().copied()));
+        runtimes.iter().for_each(|runtime| runtime.keep_weightings(&weights));
         Self { table, snapshot, strategies, rules, runtimes }
     }
 

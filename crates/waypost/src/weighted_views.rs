@@ -34,9 +34,9 @@ impl WeightedViews {
     }
 
     /// Forgets all weightings but these.
-    pub(crate) fn keep<'a>(&self, named: impl Iterator<Item = &'a PoolWeights> + Clone) {
+    pub(crate) fn keep(&self, named: &[&PoolWeights]) {
         let Some(views) = self.0.get() else { return };
-        let in_use = |view: &&View| named.clone().any(|weights| *weights == view.weights);
+        let in_use = |view: &&View| named.iter().any(|&weights| *weights == view.weights);
         if !views.load().iter().all(|view| in_use(&view)) {
             let kept = |current: &Arc<Vec<View>>| -> Result<Vec<View>, Infallible> {
                 Ok(current.iter().filter(in_use).cloned().collect())

@@ -83,20 +83,24 @@ fn b56_rules_beyond_the_caps_are_refused_with_the_cap_named() {
     assert_eq!(refused, ["1025 regular expressions and inner wildcards are more than 1024"]);
 }
 
+/// A condition that counts how often it is asked.
+#[derive(Debug, Default)]
+struct Counts(std::sync::atomic::AtomicUsize);
+
+impl waypost_core::RequestMatcher for Counts {
+    fn matches(&self, _: &DecisionContext<'_>) -> bool {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        false
+    }
+
+    fn description(&self) -> String {
+        "never".into()
+    }
+}
+
 /// The index leaves few rules to ask, however many there are; the count of conditions that run is a custom one's.
 #[test]
 fn b56_evaluation_asks_only_the_rules_that_the_index_leaves() {
-    #[derive(Debug, Default)]
-    struct Counts(std::sync::atomic::AtomicUsize);
-    impl waypost_core::RequestMatcher for Counts {
-        fn matches(&self, _: &DecisionContext<'_>) -> bool {
-            self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            false
-        }
-        fn description(&self) -> String {
-            "never".into()
-        }
-    }
     let asked = Arc::new(Counts::default());
     let rules = (0..10_000).map(|n| {
         let condition =
@@ -109,6 +113,35 @@ fn b56_evaluation_asks_only_the_rules_that_the_index_leaves() {
     assert_eq!(decides(&compiled, &GatewayRequest::new("m").unwrap(), &context), None);
     assert_eq!(asked.0.load(std::sync::atomic::Ordering::Relaxed), 10);
     assert!(!compiled.keep_verdicts(), "nobody knows what a condition of one's own reads");
+}
+
+/// Each rule looks at a tag or a feature of its own, far more than attributes that are indexed by themselves.
+#[test]
+fn b56_a_name_for_each_rule_is_as_good_as_an_attribute() {
+    let asked = Arc::new(Counts::default());
+    let name = |n: usize| -> Condition {
+        let name = format!("n{}", n % 2_000);
+        match n % 3 {
+            0 => Condition::Tag(name.parse::<waypost_core::Tag>().unwrap().into()),
+            1 => Condition::Feature(name.parse::<waypost_core::FeatureName>().unwrap().into()),
+            _ => !Condition::Feature(name.parse::<waypost_core::FeatureName>().unwrap().into()),
+        }
+    };
+    let rules = (0..4_000)
+        .filter(|n| n % 3 < 2)
+        .map(|n| rule(&format!("r{n}")).when(Condition::all([name(n), Condition::Custom(asked.clone())])));
+    let compiled = compile(RuleSet::new(rules)).unwrap();
+    let request = GatewayRequest::new("m").unwrap();
+    let with = |n: usize| {
+        let context = RoutingContext::default().require_tag(format!("n{n}").parse().unwrap());
+        context.with_feature(format!("n{}", n + 1).parse().unwrap(), true)
+    };
+    for n in [0, 999, 1_500] {
+        assert_eq!(decides(&compiled, &request, &with(n)), None);
+    }
+    let runs = asked.0.load(std::sync::atomic::Ordering::Relaxed);
+    // Four rules with the names of each request, and the few whose names have a dimension of their own.
+    assert!(runs <= 3 * (4 + 32), "{runs}");
 }
 
 #[test]

@@ -59,7 +59,9 @@ fn promise_7_verdicts_are_what_asking_the_rules_one_by_one_says() {
 #[test]
 fn promise_7_holds_for_rule_sets_of_any_size() {
     for (seed, rules, asked) in (0..40).map(|seed| (seed, 300, 60)).chain([(100, 5_000, 300)]) {
-        let mut dice = Dice::new(seed).salted();
+        // With one salt all attributes have their place in the index, and verdicts are kept; with salts of their own
+        // samples take that of others.
+        let mut dice = if seed % 2 == 0 { Dice::new(seed).salted() } else { Dice::new(seed) };
         let rules: Vec<_> = (0..rules).map(|n| dice.rare_rule(n)).collect();
         let mut limits = RuleLimits::default().rules(5_000);
         limits.max_regexes = usize::MAX;
@@ -77,7 +79,9 @@ fn promise_7_holds_for_rule_sets_of_any_size() {
             places.insert(expected.1);
         }
         assert!(places.len() > 10, "requests are decided all over the set: {places:?}");
-        assert!(version.metrics().cache_hits >= asked, "every second request is one that was asked before");
+        assert_eq!(version.keep_verdicts(), seed % 2 == 0);
+        let again = if version.keep_verdicts() { asked } else { 0 };
+        assert!(version.metrics().cache_hits >= again, "every second request is one that was asked before");
     }
 }
 
