@@ -4,6 +4,7 @@ mod bench;
 mod ci;
 mod demo;
 mod docs;
+mod fuzz;
 mod lab;
 mod layers;
 mod loom;
@@ -47,9 +48,18 @@ pub(crate) const ALL: &[Verb] = &[
         about: "build the API docs with warnings as errors, and the book if mdbook is there",
         run: docs::run,
     },
-    Verb { name: "bench", about: "measure: [GROUP] [--quick] [--peers] [--json FILE]", run: bench::run },
+    Verb {
+        name: "bench",
+        about: "measure: [GROUP] [--quick] [--peers] [--json FILE] [--chart FILE]",
+        run: bench::run,
+    },
     Verb { name: "loom", about: "check the concurrency models, every interleaving", run: loom::run },
     Verb { name: "miri", about: "run the core's concurrent tests under Miri (nightly)", run: miri::run },
+    Verb {
+        name: "fuzz",
+        about: "feed odd inputs: TARGET [--seconds N] (nightly, cargo-fuzz)",
+        run: fuzz::run,
+    },
     Verb { name: "release", about: "package every publishable crate: --dry-run", run: release::run },
 ];
 
