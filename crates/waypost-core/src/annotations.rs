@@ -7,6 +7,16 @@ use std::collections::HashSet;
 use crate::{ModelName, ProviderId, RuleId, Tag};
 
 /// What rules that only annotate, and the one that decided, added to a decision.
+///
+/// ```
+/// use waypost_core::Annotations;
+///
+/// let (mut one, mut other) = (Annotations::default(), Annotations::default());
+/// one.tags.push("batch".parse()?);
+/// other.tags.extend(["batch".parse()?, "eu".parse()?]);
+/// assert_eq!(Annotations::merged([&one, &other].into_iter()).tags.len(), 2);
+/// # Ok::<(), waypost_core::IdError>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]

@@ -54,6 +54,19 @@ pub enum RoutingAction {
 /// Where requests may go, and how one is chosen there: those of the providers, if any are named, that are in one of the
 /// regions, if any are named, and have all of the tags. The default is every candidate, by the strategy that would choose
 /// anyway.
+///
+/// ```
+/// use waypost_core::Weight;
+/// use waypost_rules::{PoolMember, RouteConfig};
+///
+/// let weighted = |name: &str, weight: i64| -> Result<_, Box<dyn std::error::Error>> {
+///     Ok(PoolMember { provider: name.parse()?, weight: Some(Weight::try_from(weight)?) })
+/// };
+/// let route = RouteConfig::providers([weighted("azure-eu", 700)?, weighted("vertex-eu", 300)?])
+///     .within_regions(["eu".parse()?]);
+/// assert_eq!(route.to_string(), "azure-eu (weight 700) or vertex-eu (weight 300) in eu");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RouteConfig {

@@ -28,6 +28,17 @@ const HINTS: usize = 32;
 
 /// Something wrong or doubtful, and where. Displays like ``rule `eu-only`: unknown provider `azure-uk`, did you mean
 /// `azure-eu`?``.
+///
+/// ```
+/// use waypost_rules::{CompiledRules, Condition, Rule, RoutingAction, RuleSet, Severity, Surroundings};
+///
+/// let never = Condition::all([Condition::Streaming(true), Condition::Streaming(false)]);
+/// let rule = Rule::new("never".parse()?, RoutingAction::RouteToProvider("a".parse()?)).when(never);
+/// let findings = CompiledRules::lint(&RuleSet::new([rule]), Surroundings::UNKNOWN);
+/// assert_eq!(findings[0].to_string(), "rule `never`: no request can meet its conditions");
+/// assert_eq!(findings[0].severity, Severity::Warning);
+/// # Ok::<(), waypost_core::IdError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// The rule; `None` for the set as a whole.

@@ -74,6 +74,18 @@ impl RulesConfig {
 const CACHE_PAYS_FROM: usize = 3;
 
 /// What rules may name, as far as it is known: what is not given is not checked.
+///
+/// ```
+/// use waypost_core::{ProviderCandidate, RoutingTable, RoutingTableUpdate};
+/// use waypost_rules::{CompiledRules, Rule, RoutingAction, RuleSet, Surroundings};
+///
+/// let candidate = ProviderCandidate::azure("azure-eu", "gpt-4o").build()?;
+/// let table = RoutingTable::default().updated([RoutingTableUpdate::add(candidate)])?;
+/// let set = RuleSet::new([Rule::new("eu".parse()?, RoutingAction::RouteToProvider("azure-uk".parse()?))]);
+/// let findings = CompiledRules::lint(&set, Surroundings::default().table(&table));
+/// assert_eq!(findings[0].to_string(), "rule `eu`: unknown provider `azure-uk`, did you mean `azure-eu`?");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct Surroundings<'a> {

@@ -37,6 +37,21 @@ pub struct RoutingRulesEngine {
 }
 
 /// A change of the rules.
+///
+/// ```
+/// use waypost_rules::{Rule, RoutingAction, RoutingRulesEngine, RuleUpdate, Surroundings};
+///
+/// let engine = RoutingRulesEngine::default();
+/// let rule = Rule::new("only-b".parse()?, RoutingAction::RouteToProvider("b".parse()?));
+/// let disable = RuleUpdate::SetEnabled { rule: rule.id.clone(), enabled: false };
+/// // Both or neither, in one step.
+/// assert_eq!(engine.update([RuleUpdate::put(rule), disable], Surroundings::UNKNOWN)?, 2);
+/// assert!(engine.rules().rules().is_empty());
+///
+/// let unknown = engine.update([RuleUpdate::Remove("only-c".parse()?)], Surroundings::UNKNOWN);
+/// assert_eq!(unknown.unwrap_err().to_string(), "rule `only-c`: there is no such rule");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum RuleUpdate {

@@ -6,6 +6,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use waypost_core::{RuleId, ThreadLocalCounter};
 
 /// What was counted since the first version of the rules.
+///
+/// ```
+/// use waypost_core::{DecisionContext, GatewayRequest, RoutingContext, Timestamp, TokenUsage};
+/// use waypost_rules::{Rule, RoutingAction, RoutingRulesEngine};
+///
+/// let engine = RoutingRulesEngine::default();
+/// engine.add_rule(Rule::new("all".parse()?, RoutingAction::AddTag("seen".parse()?)))?;
+/// let (request, context) = (GatewayRequest::new("gpt-4o")?, RoutingContext::default());
+/// let decision = DecisionContext::new(&request, &context, None, Timestamp::ORIGIN, TokenUsage::default());
+/// engine.rules().evaluate(&decision);
+/// assert_eq!(engine.metrics().rule_evaluations, 1);
+/// assert_eq!(engine.metrics().rule_matches[0].1, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]

@@ -133,6 +133,16 @@ pub struct RuleSet {
 /// The most of everything in a rule set, so that evaluation stays quick and memory small.
 ///
 /// Who writes a file may write other limits into it: who does not trust the writer sets them anew after reading.
+///
+/// ```
+/// use waypost_rules::{CompiledRules, Rule, RoutingAction, RuleLimits, RuleSet, RulesConfig, Surroundings};
+///
+/// let rule = |id: &str| Ok::<_, waypost_core::IdError>(Rule::new(id.parse()?, RoutingAction::Chain(Vec::new())));
+/// let set = RuleSet::new([rule("a")?, rule("b")?]).limits(RuleLimits::default().rules(1));
+/// let errors = CompiledRules::compile(set, RulesConfig::default(), Surroundings::UNKNOWN).unwrap_err();
+/// assert_eq!(errors.to_string(), "2 rules are more than 1");
+/// # Ok::<(), waypost_core::IdError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RuleLimits {

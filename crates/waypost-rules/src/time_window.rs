@@ -83,6 +83,15 @@ pub(crate) struct Period {
 }
 
 /// From when and until when a rule holds, to the second; `until` is the first moment after. Default: always.
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+/// use waypost_rules::Validity;
+///
+/// let at = |second| SystemTime::UNIX_EPOCH + Duration::from_secs(second);
+/// let maintenance = Validity::ALWAYS.from(at(100)).until(at(200));
+/// assert!(maintenance.contains(at(100)) && !maintenance.contains(at(200)));
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Validity {
     from: Option<i64>,
@@ -196,14 +205,18 @@ fn zones() -> &'static TimeZoneDatabase {
     ZONES.get_or_init(TimeZoneDatabase::bundled)
 }
 
-/// Whole seconds since the Unix epoch, rounded down.
+/// The farthest wall time from the epoch, in seconds: 35 million years, far beyond every calendar, and far enough from the
+/// ends of the number that nothing that is added overflows.
+const FARTHEST: i64 = 1 << 50;
+
+/// Whole seconds since the Unix epoch, rounded down, at most [`FARTHEST`] away.
 pub(crate) fn seconds(wall: SystemTime) -> i64 {
+    let whole = |distance: Duration| i64::try_from(distance.as_secs()).map_or(FARTHEST, |s| s.min(FARTHEST));
     match wall.duration_since(SystemTime::UNIX_EPOCH) {
-        Ok(after) => i64::try_from(after.as_secs()).unwrap_or(i64::MAX / 2),
+        Ok(after) => whole(after),
         Err(before) => {
             let before = before.duration();
-            let whole = i64::try_from(before.as_secs()).unwrap_or(i64::MAX / 2);
-            -whole - i64::from(before.subsec_nanos() > 0)
+            -whole(before) - i64::from(before.subsec_nanos() > 0)
         }
     }
 }
@@ -419,6 +432,18 @@ mod tests {
         let week = at("2026-11-23T00:00:00Z")..at("2026-11-30T00:00:00Z");
         let seconds: Vec<_> = week.filter(|&second| whole_friday.contains_second(second)).collect();
         assert_eq!((seconds.len(), seconds[0]), (86_400, at("2026-11-27T00:00:00Z")));
+    }
+
+    #[test]
+    fn wall_times_at_the_ends_of_all_numbers_are_times_too() {
+        let window = window("22:00", "06:00", "Europe/Berlin");
+        let far = Duration::from_secs(i64::MAX.unsigned_abs());
+        let ends = [SystemTime::UNIX_EPOCH.checked_add(far), SystemTime::UNIX_EPOCH.checked_sub(far)];
+        for end in ends.into_iter().flatten().map(seconds) {
+            let period = window.period(end);
+            assert!(period.from <= end && end < period.until);
+            assert_eq!(period.active, window.contains_second(end));
+        }
     }
 
     #[test]

@@ -33,6 +33,24 @@ impl<'r> Annotating<'r> {
 
 /// What the rules say of one request: the rule that decides, if one does, and those that matched before it and let the
 /// search go on.
+///
+/// ```
+/// use waypost_core::{DecisionContext, GatewayRequest, RoutingContext, Timestamp, TokenUsage};
+/// use waypost_rules::{CompiledRules, Rule, RoutingAction, RuleSet, RulesConfig, Surroundings};
+///
+/// let mark = Rule::new("mark".parse()?, RoutingAction::AddTag("seen".parse()?)).and_continue();
+/// let mini = Rule::new("mini".parse()?, RoutingAction::RewriteModel("gpt-4o-mini".parse()?));
+/// let rules = CompiledRules::compile(RuleSet::new([mark, mini]), RulesConfig::default(), Surroundings::UNKNOWN)?;
+///
+/// let (request, context) = (GatewayRequest::new("gpt-4o")?, RoutingContext::default());
+/// let decision = DecisionContext::new(&request, &context, None, Timestamp::ORIGIN, TokenUsage::default());
+/// let verdict = rules.evaluate(&decision);
+/// assert_eq!(*verdict.rule().unwrap().id(), "mini");
+/// assert_eq!(*verdict.model().unwrap(), "gpt-4o-mini");
+/// assert_eq!(verdict.annotating().count(), 1);
+/// assert_eq!(verdict.annotations().unwrap().tags[0], "seen");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Verdict<'r> {
     pub(crate) annotating: Annotating<'r>,

@@ -8,7 +8,7 @@ use super::written::{Print, Read};
 use crate::TextPattern;
 
 /// Different patterns of one document that are compiled: what comes after the limits of a rule set would be too late.
-const MAX_COMPILED: usize = 2_048;
+const MAX_COMPILED: usize = 1_024;
 
 /// How a pattern is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
