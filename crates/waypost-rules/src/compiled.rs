@@ -11,8 +11,9 @@ use waypost_core::{
 use crate::cache::{Key, VerdictCache};
 use crate::calendar::Calendar;
 use crate::changes::Changes;
-use crate::check::{self, Finding, RuleErrors};
+use crate::check;
 use crate::effects::Effects;
+use crate::finding::{Finding, RuleErrors};
 use crate::index::{Index, Point};
 use crate::metrics::{Counters, Matches};
 use crate::product::Product;
@@ -215,14 +216,7 @@ impl CompiledRules {
         let order = order(&set);
         let conditions: Vec<_> = order.iter().map(|&place| salted(&set.rules[place])).collect();
         let universe = survey(&set, &order, &conditions);
-        let products: Vec<_> = order
-            .iter()
-            .zip(&conditions)
-            .map(|(&place, condition)| {
-                let product = Product::of(condition, false, &universe);
-                product.and(universe.validity(set.rules[place].validity))
-            })
-            .collect();
+        let products = products(&set, &order, &conditions, &universe);
         let (index, unsure) = Index::new(&products, &universe);
         findings.extend(check::reachability(&set, &order, &products, &index, &universe));
         let matches = counts(&set, previous);
@@ -280,10 +274,9 @@ impl CompiledRules {
     pub fn evaluate<'r>(&'r self, decision: &DecisionContext<'_>) -> Verdict<'r> {
         let verdict = self.verdict(decision, true);
         self.counters.evaluated();
-        verdict.annotating.iter().for_each(|rule| rule.matches.count());
-        match verdict.deciding {
-            Some(rule) => rule.matches.count(),
-            None => self.counters.unmatched(),
+        verdict.matched().for_each(|rule| rule.matches.count());
+        if verdict.deciding.is_none() {
+            self.counters.unmatched();
         }
         verdict
     }
@@ -298,12 +291,13 @@ impl CompiledRules {
         let point = self.index.locate(decision, &self.universe);
         let stretch = timely.as_ref().map_or(0, |timely| timely.stretch);
         let rules = timely.as_ref().map(|timely| &*timely.rules);
-        match self.cache.as_ref().filter(|_| keep) {
-            Some(cache) => match cache.key(&point.classes, stretch, decision, &self.universe) {
-                Some(key) => self.kept(cache, &key, || self.find(decision, &point, rules)),
-                None => self.find(decision, &point, rules),
-            },
-            None => self.find(decision, &point, rules),
+        let find = || self.find(decision, &point, rules);
+        let cache = self.cache.as_ref().filter(|_| keep);
+        let keyed = cache
+            .and_then(|cache| Some((cache, cache.key(&point.classes, stretch, decision, &self.universe)?)));
+        match keyed {
+            Some((cache, key)) => self.kept(cache, &key, find),
+            None => find(),
         }
     }
 
@@ -317,8 +311,7 @@ impl CompiledRules {
         self.counters.cached(kept.is_some());
         kept.unwrap_or_else(|| {
             let verdict = find();
-            let matched = verdict.annotating.iter().chain(verdict.deciding);
-            cache.put(key, matched.map(|rule| self.place_of(rule)));
+            cache.put(key, verdict.matched().map(|rule| self.place_of(rule)));
             verdict
         })
     }
@@ -459,6 +452,14 @@ fn survey(set: &RuleSet, order: &[usize], conditions: &[Condition]) -> Universe 
         survey.add(condition, set.rules[place].validity);
     }
     survey.into_universe()
+}
+
+/// What each rule asks of each attribute by itself, its time among them.
+fn products(set: &RuleSet, order: &[usize], conditions: &[Condition], universe: &Universe) -> Vec<Product> {
+    let product = |(&place, condition): (&usize, &Condition)| {
+        Product::of(condition, false, universe).and(universe.validity(set.rules[place].validity))
+    };
+    order.iter().zip(conditions).map(product).collect()
 }
 
 /// A rule's condition with the rule's id as the salt of samples that have none.

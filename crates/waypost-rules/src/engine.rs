@@ -5,7 +5,7 @@ use waypost_core::{
     SnapshotGuard, Stage,
 };
 
-use crate::check::{Finding, RuleErrors, RuleProblem, Severity};
+use crate::finding::{Finding, RuleErrors, RuleProblem, Severity};
 use crate::{CompiledRules, RouteConfig, Rule, RuleSet, RuleTrace, RulesConfig, RulesMetrics, Surroundings};
 
 /// The rules of a router that stands alone: readers see one version whole, writers replace it.

@@ -111,6 +111,7 @@ mod action;
 #[cfg(test)]
 #[cfg(feature = "serde")]
 mod arbitrary;
+mod asked;
 mod attribute;
 mod bit_vectors;
 mod bounds;
@@ -123,6 +124,7 @@ mod compiled;
 mod condition;
 mod effects;
 mod engine;
+mod finding;
 #[cfg(feature = "serde")]
 mod form;
 mod index;
@@ -145,10 +147,10 @@ mod verdict;
 
 pub use action::{PoolMember, RouteConfig, RoutingAction};
 pub use bounds::Bounds;
-pub use check::{Finding, RuleErrors, RuleProblem, Severity};
 pub use compiled::{CacheMode, CompiledRule, CompiledRules, RulesConfig, Surroundings};
 pub use condition::Condition;
 pub use engine::{RoutingRulesEngine, RuleUpdate};
+pub use finding::{Finding, RuleErrors, RuleProblem, Severity};
 #[cfg(feature = "serde")]
 pub use form::{FormErrors, FormProblem, PrintError};
 pub use metrics::RulesMetrics;

@@ -71,17 +71,17 @@ impl<'r> Verdict<'r> {
 
     /// The model that the request is served as, if a rule rewrites it.
     pub fn model(&self) -> Option<&'r ModelName> {
-        self.effects().filter_map(|(_, effects)| effects.model.as_ref()).last()
+        self.rewritten_by()?.effects.model.as_ref()
     }
 
     /// The rule that rewrites the model.
     pub fn rewritten_by(&self) -> Option<&'r CompiledRule> {
-        self.effects().filter(|(_, effects)| effects.model.is_some()).last().and_then(|(rule, _)| rule)
+        self.matched().filter(|rule| rule.effects.model.is_some()).last()
     }
 
     /// The priority that the request is treated with, if a rule sets it.
     pub fn priority(&self) -> Option<RequestPriority> {
-        self.effects().filter_map(|(_, effects)| effects.priority).last()
+        self.matched().filter_map(|rule| rule.effects.priority).last()
     }
 
     /// Why the request must not be served, if a rule says so.
@@ -98,7 +98,7 @@ impl<'r> Verdict<'r> {
     }
 
     fn strategy_of_rules(&self) -> Option<&'r LoadBalancingStrategy> {
-        self.effects().filter_map(|(_, effects)| effects.strategy.as_ref()).last()
+        self.matched().filter_map(|rule| rule.effects.strategy.as_ref()).last()
     }
 
     fn default_strategy(&self, decision: &DecisionContext<'_>) -> Option<&'r LoadBalancingStrategy> {
@@ -109,7 +109,7 @@ impl<'r> Verdict<'r> {
     /// What rules add for the caller; `None` when it is nothing. Those of one rule are shared, those of several put
     /// together.
     pub fn annotations(&self) -> Option<Arc<Annotations>> {
-        merged(self.effects().filter_map(|(_, effects)| effects.annotations.as_ref()))
+        merged(self.matched().filter_map(|rule| rule.effects.annotations.as_ref()))
     }
 
     /// Narrows a set to those who may serve the request and says the rest: strategy, weights, priority, annotations, the
@@ -147,16 +147,16 @@ impl<'r> Verdict<'r> {
 
     /// The effects of the rules that matched, and of the default route where none decides.
     pub(crate) fn all_effects(&self) -> impl Iterator<Item = &'r Effects> {
-        self.effects().map(|(_, effects)| effects).chain(self.default_route())
+        self.matched().map(|rule| &rule.effects).chain(self.default_route())
     }
 
     const fn default_route(&self) -> Option<&'r Effects> {
         if self.deciding.is_none() { self.default } else { None }
     }
 
-    /// The effects of the rules that matched, in order.
-    fn effects(&self) -> impl Iterator<Item = (Option<&'r CompiledRule>, &'r Effects)> + Clone {
-        self.annotating.iter().chain(self.deciding).map(|rule| (Some(rule), &rule.effects))
+    /// The rules that matched, in order; the last decides, if one does.
+    pub(crate) fn matched(&self) -> impl Iterator<Item = &'r CompiledRule> + Clone {
+        self.annotating.iter().chain(self.deciding)
     }
 }
 
