@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use crate::{LoadBalancingStrategy, ModelName, Rejection, RejectionReason, Stage};
+use crate::{LimitId, LoadBalancingStrategy, ModelName, Rejection, RejectionReason, Stage};
 
 /// Why a request cannot be routed.
 ///
@@ -41,15 +41,28 @@ pub enum RoutingError {
         /// When one may be back.
         retry_after: Option<Duration>,
     },
-    /// The limits of every candidate that meets the constraints are spent.
-    #[error("the limits of all providers are spent")]
+    /// A limit of the request is spent, or those of every candidate that meets the constraints are.
+    #[error("{}", spent(.limit.as_ref()))]
     LimitsExceeded {
-        /// When one may be back.
+        /// The limit; of several the one that is back first.
+        limit: Option<LimitId>,
+        /// When it may be back.
         retry_after: Option<Duration>,
     },
+    /// The request takes more of a limit than that ever admits at once.
+    #[error("the request is larger than limit `{limit}` ever admits")]
+    RequestTooLarge {
+        /// The limit.
+        limit: LimitId,
+    },
     /// No candidate that meets the constraints is within the money that may be spent.
-    #[error("no provider can serve the request within its budget")]
-    BudgetExceeded,
+    #[error("no provider can serve the request within {}", budget(.limit.as_ref()))]
+    BudgetExceeded {
+        /// The budget that is spent; `None` when it is the bound of one request.
+        limit: Option<LimitId>,
+        /// When its next period begins.
+        retry_after: Option<Duration>,
+    },
     /// A rule rejects the request.
     #[error(transparent)]
     Rejected(#[from] Rejection),
@@ -80,6 +93,7 @@ impl RoutingError {
             Self::AllProvidersUnhealthy { .. }
             | Self::LimitsExceeded { .. }
             | Self::SelectionFailed { .. } => true,
+            Self::BudgetExceeded { retry_after, .. } => retry_after.is_some(),
             Self::AllProvidersFiltered { stage } => matches!(stage, Stage::Latency),
             Self::Rejected(rejection) => {
                 matches!(
@@ -94,9 +108,9 @@ impl RoutingError {
     /// When to come back, where known.
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::AllProvidersUnhealthy { retry_after } | Self::LimitsExceeded { retry_after } => {
-                *retry_after
-            }
+            Self::AllProvidersUnhealthy { retry_after }
+            | Self::LimitsExceeded { retry_after, .. }
+            | Self::BudgetExceeded { retry_after, .. } => *retry_after,
             _ => None,
         }
     }
@@ -107,14 +121,14 @@ impl RoutingError {
             Self::NoProvidersAvailable { .. } => Some(Stage::Drained),
             Self::AllProvidersFiltered { stage } => Some(*stage),
             Self::AllProvidersUnhealthy { .. } => Some(Stage::Health),
-            Self::LimitsExceeded { .. } => Some(Stage::Limits),
-            Self::BudgetExceeded => Some(Stage::Cost),
+            Self::LimitsExceeded { .. } | Self::RequestTooLarge { .. } => Some(Stage::Limits),
+            Self::BudgetExceeded { .. } => Some(Stage::Cost),
             _ => None,
         }
     }
 
     /// The names of all kinds, in the order of [`kind_index`](Self::kind_index).
-    pub const KINDS: [&'static str; 10] = [
+    pub const KINDS: [&'static str; 11] = [
         "model_not_supported",
         "no_providers_available",
         "all_providers_filtered",
@@ -125,6 +139,7 @@ impl RoutingError {
         "selection_failed",
         "strategy_not_found",
         "timeout",
+        "request_too_large",
     ];
 
     /// A short, stable name for counters and logs.
@@ -140,11 +155,20 @@ impl RoutingError {
             Self::AllProvidersFiltered { .. } => 2,
             Self::AllProvidersUnhealthy { .. } => 3,
             Self::LimitsExceeded { .. } => 4,
-            Self::BudgetExceeded => 5,
+            Self::BudgetExceeded { .. } => 5,
             Self::Rejected(_) => 6,
             Self::SelectionFailed { .. } => 7,
             Self::StrategyNotFound { .. } => 8,
             Self::Timeout => 9,
+            Self::RequestTooLarge { .. } => 10,
         }
     }
+}
+
+fn spent(limit: Option<&LimitId>) -> String {
+    limit.map_or_else(|| "the limits of all providers are spent".to_owned(), |limit| format!("limit `{limit}` is spent"))
+}
+
+fn budget(limit: Option<&LimitId>) -> String {
+    limit.map_or_else(|| "its budget".to_owned(), |limit| format!("budget `{limit}`"))
 }

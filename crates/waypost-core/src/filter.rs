@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use crate::{
-    Annotations, CandidateIndex, CandidateSet, DecisionContext, LoadBalancingStrategy, PoolWeights,
+    Annotations, CandidateIndex, CandidateSet, DecisionContext, LimitId, LoadBalancingStrategy, PoolWeights,
     RequestPriority, ResultEvent, RuleId, Stage, Timestamp,
 };
 
@@ -76,6 +76,8 @@ pub enum LeftOutReason {
     CoolingDown,
     /// Its circuit breaker is open.
     CircuitOpen,
+    /// A limit of it is spent.
+    LimitSpent,
     /// Its circuit breaker is half-open, and as many requests as may try it are under way.
     CircuitHalfOpen,
     /// It does worse than the others of its pool.
@@ -91,6 +93,7 @@ impl LeftOutReason {
             Self::ChecksFailed => "checks failed",
             Self::CoolingDown => "cooling down",
             Self::CircuitOpen => "circuit open",
+            Self::LimitSpent => "limit spent",
             Self::CircuitHalfOpen => "circuit half-open",
             Self::Ejected => "ejected",
         }
@@ -138,6 +141,8 @@ pub struct Directives {
     /// The earliest time at which a candidate that was taken out may be back: what an error tells the caller when
     /// nothing is left.
     pub retry_after: Option<Duration>,
+    /// The limit that is back first of those that took candidates out.
+    pub spent: Option<LimitId>,
     /// Too few candidates are healthy, so what was seen of their health is ignored.
     pub panic: bool,
     /// Candidates that stages left out for now, and why.

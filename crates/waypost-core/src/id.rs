@@ -264,6 +264,10 @@ id! {
     RuleId, "rule id", is_ascii_graphic
 }
 id! {
+    /// Names a limit on rates, concurrency or money. Printable ASCII.
+    LimitId, "limit id", is_ascii_graphic
+}
+id! {
     /// Names a credential, such as `openai-team-a`; never the secret itself. Printable ASCII.
     CredentialName, "credential name", is_ascii_graphic
 }

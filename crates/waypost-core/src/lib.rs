@@ -99,6 +99,7 @@ mod pool;
 mod pool_weights;
 mod pricing;
 mod priority;
+mod provider_limits;
 mod provider_type;
 mod ramp;
 mod ratio;
@@ -143,7 +144,7 @@ pub use filter::{
 };
 pub use generator::{Generator, SeedSequence};
 pub use id::{
-    CredentialName, FeatureName, IdError, MAX_ID_BYTES, MetadataKey, ModelName, OrganizationId, ProviderId,
+    CredentialName, FeatureName, IdError, LimitId, MAX_ID_BYTES, MetadataKey, ModelName, OrganizationId, ProviderId,
     Region, RuleId, SessionId, StrategyName, Tag, TenantId, UserId, Zone,
 };
 pub use latency::{LatencyMetric, LatencyStats};
@@ -154,6 +155,7 @@ pub use pool::{MAX_CANDIDATES, Pool, PoolError, PriceClass};
 pub use pool_weights::PoolWeights;
 pub use pricing::{MAX_PRICE_PER_MILLION, PriceError, Pricing};
 pub use priority::RequestPriority;
+pub use provider_limits::{ProviderLimits, ProviderQuota};
 pub use provider_type::ProviderType;
 pub use ramp::Ramp;
 pub use ratio::{Ratio, RatioError};

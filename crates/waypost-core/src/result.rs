@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::sync::Arc;
 
-use crate::{CandidateId, Tokens};
+use crate::{CandidateId, ProviderLimits, Tokens};
 
 /// Tokens that a request used, as the provider counted them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -88,6 +88,8 @@ pub struct RequestResult {
     pub retry_after: Option<Duration>,
     /// How far the fault reaches; `None` when nobody said, so that it is judged by the status.
     pub scope: Option<FaultScope>,
+    /// What the provider said about its limits, in good answers and bad ones; empty when it said nothing.
+    pub provider_limits: ProviderLimits,
 }
 
 impl RequestResult {
@@ -118,6 +120,7 @@ impl RequestResult {
             status_code: None,
             retry_after: None,
             scope: None,
+            provider_limits: ProviderLimits::EMPTY,
         }
     }
 
@@ -142,6 +145,12 @@ impl RequestResult {
     /// Says how far the fault reaches.
     pub const fn reaching(mut self, scope: FaultScope) -> Self {
         self.scope = Some(scope);
+        self
+    }
+
+    /// Says what the provider said about its limits.
+    pub const fn provider_limits(mut self, limits: ProviderLimits) -> Self {
+        self.provider_limits = limits;
         self
     }
 
