@@ -166,7 +166,10 @@ impl RoutingError {
 }
 
 fn spent(limit: Option<&LimitId>) -> String {
-    limit.map_or_else(|| "the limits of all providers are spent".to_owned(), |limit| format!("limit `{limit}` is spent"))
+    limit.map_or_else(
+        || "the limits of all providers are spent".to_owned(),
+        |limit| format!("limit `{limit}` is spent"),
+    )
 }
 
 fn budget(limit: Option<&LimitId>) -> String {

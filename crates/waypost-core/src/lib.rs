@@ -144,8 +144,8 @@ pub use filter::{
 };
 pub use generator::{Generator, SeedSequence};
 pub use id::{
-    CredentialName, FeatureName, IdError, LimitId, MAX_ID_BYTES, MetadataKey, ModelName, OrganizationId, ProviderId,
-    Region, RuleId, SessionId, StrategyName, Tag, TenantId, UserId, Zone,
+    CredentialName, FeatureName, IdError, LimitId, MAX_ID_BYTES, MetadataKey, ModelName, OrganizationId,
+    ProviderId, Region, RuleId, SessionId, StrategyName, Tag, TenantId, UserId, Zone,
 };
 pub use latency::{LatencyMetric, LatencyStats};
 pub use live::{InFlight, InFlightLease, LiveSlot, MAX_IN_FLIGHT, OutcomeCounts};

@@ -260,7 +260,10 @@ impl Account {
         let part = &self.reserved[usize::from(reserved.epoch) % PARTS];
         let without = |word: u64| {
             let (of, held) = unpack(word);
-            (of == reserved.epoch).then(|| held.checked_sub(reserved.amount)).flatten().map(|sum| pack(of, sum))
+            (of == reserved.epoch)
+                .then(|| held.checked_sub(reserved.amount))
+                .flatten()
+                .map(|sum| pack(of, sum))
         };
         part.fetch_update(Ordering::Relaxed, Ordering::Relaxed, without).is_ok()
     }

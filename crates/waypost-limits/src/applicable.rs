@@ -58,7 +58,8 @@ impl<'a> Applicable<'a> {
     /// [`LimitSpent`] names the one that is spent for the longest.
     pub fn check(&self, decision: &DecisionContext<'_>) -> Result<(), LimitSpent> {
         let asked = Asked::new(self.limits, decision, None);
-        let spent = self.found.iter().filter_map(|found| asked.would_hold(found.kept, found.meter.get()).err());
+        let spent =
+            self.found.iter().filter_map(|found| asked.would_hold(found.kept, found.meter.get()).err());
         spent.max_by_key(|spent| (spent.why == Why::TooLarge, spent.retry_after)).map_or(Ok(()), Err)
     }
 

@@ -6,8 +6,8 @@ use core::hash::{Hash, Hasher};
 use papaya::Equivalent;
 use smallvec::SmallVec;
 use waypost_core::{
-    CandidateId, CredentialName, DecisionContext, ModelName, OrganizationId, ProviderCandidate, ProviderId, RequestPriority,
-    TenantId, UserId,
+    CandidateId, CredentialName, DecisionContext, ModelName, OrganizationId, ProviderCandidate, ProviderId,
+    RequestPriority, TenantId, UserId,
 };
 
 /// One thing that tells requests apart: a limit [per](crate::Limit::per) it keeps a meter for each of its values.

@@ -38,7 +38,9 @@ pub enum LimitError {
         percent: u8,
     },
     /// A part above one half is kept free from a priority, or more from a greater one than from a lesser one.
-    #[error("limit `{0}` keeps more free than a half, or more from a greater priority than from a lesser one")]
+    #[error(
+        "limit `{0}` keeps more free than a half, or more from a greater priority than from a lesser one"
+    )]
     Reserve(LimitId),
     /// Only rates are shared fairly, and only by what a request shows.
     #[error("limit `{limit}` cannot be shared fairly by {dimension}")]

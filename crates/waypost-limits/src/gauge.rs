@@ -21,9 +21,9 @@ impl Gauge {
     #[inline]
     pub(crate) fn enter(&self, most: u64) -> Result<(), Refused> {
         // Relaxed: the count guards no other memory; its modification order alone makes it exact.
-        let entered = self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
-            (count < most).then_some(count + 1)
-        });
+        let entered = self
+            .count
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| (count < most).then_some(count + 1));
         match entered {
             Ok(_) => Ok(()),
             Err(RETIRED) => Err(Refused::Retired),

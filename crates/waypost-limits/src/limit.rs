@@ -102,6 +102,11 @@ impl fmt::Display for Budget {
 /// when requests compete the lesser ones wait first. Parts below one request keep nothing free, and from a full bucket
 /// everybody may take what the burst allows. Default: nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default, deny_unknown_fields)
+)]
 pub struct PriorityReserve {
     /// Kept free from `Low`.
     pub low: Ratio,

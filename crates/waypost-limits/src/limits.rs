@@ -24,7 +24,8 @@ use crate::pool_limits::PoolLimits;
 use crate::subjects::{Place, Subjects};
 use crate::sync::{AtomicU64, Ordering};
 use crate::{
-    LimitChange, LimitError, LimitErrors, LimitEvent, LimitReport, LimitSpent, PriorityReserve, Reservation, Subject,
+    LimitChange, LimitError, LimitErrors, LimitEvent, LimitReport, LimitSpent, PriorityReserve, Reservation,
+    Subject,
 };
 
 /// The most limits of one set.
@@ -37,6 +38,11 @@ pub const MAX_LIMITS: usize = 16_384;
 /// assert_eq!((config.lease.as_secs(), config.max_subjects), (600, 65_536));
 /// ```
 #[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default, deny_unknown_fields)
+)]
 #[non_exhaustive]
 pub struct LimitsConfig {
     /// How long money stays reserved for a request that does not end; then it is free again, and what the request cost
@@ -182,7 +188,8 @@ impl Limits {
         let places = kept.iter().zip(0..).map(|(kept, place)| (&kept.limit, place));
         let of_requests = places.clone().filter(|(limit, _)| !limit.is_of_candidate());
         let index = Index::new(of_requests.map(|(limit, place)| (&limit.scope, place)));
-        let of_candidates = places.filter(|(limit, _)| limit.is_of_candidate()).map(|(_, place)| place).collect();
+        let of_candidates =
+            places.filter(|(limit, _)| limit.is_of_candidate()).map(|(_, place)| place).collect();
         let looks_at_time = kept.iter().any(|kept| matches!(kept.limit.bound, Bound::Budget(_)));
         Ok(Self { kept, index, of_candidates, looks_at_time, shared })
     }
@@ -206,6 +213,11 @@ impl Limits {
     /// How limits are kept.
     pub fn config(&self) -> &LimitsConfig {
         &self.shared.config
+    }
+
+    /// No limits: where a request starts from.
+    pub fn none(&self) -> Applicable<'_> {
+        Applicable::new(self)
     }
 
     /// The limits that a request is asked about, whoever serves it. Newcomers get their meters.
@@ -305,7 +317,12 @@ impl Limits {
     }
 
     /// The meter of a limit that tells candidates apart, and nothing else.
-    pub(crate) fn meter_of_candidate(&self, kept: &Kept, candidate: &ProviderCandidate, now: Timestamp) -> Arc<Meter> {
+    pub(crate) fn meter_of_candidate(
+        &self,
+        kept: &Kept,
+        candidate: &ProviderCandidate,
+        now: Timestamp,
+    ) -> Arc<Meter> {
         if let Some(sole) = &kept.sole {
             return Arc::clone(sole);
         }
@@ -334,7 +351,11 @@ impl Limits {
     }
 
     /// What a candidate declares itself, and what its provider said; made when it is not known.
-    pub(crate) fn own(&self, candidate: &ProviderCandidate, now: Timestamp) -> (SmallVec<[Arc<Kept>; 2]>, Arc<Learned>) {
+    pub(crate) fn own(
+        &self,
+        candidate: &ProviderCandidate,
+        now: Timestamp,
+    ) -> (SmallVec<[Arc<Kept>; 2]>, Arc<Learned>) {
         let mut all = self.shared.own.lock().unwrap_or_else(PoisonError::into_inner);
         let before = all.get(candidate.id());
         let learned = before.map_or_else(|| Arc::new(Learned::new()), |own| Arc::clone(&own.learned));

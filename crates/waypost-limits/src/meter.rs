@@ -141,7 +141,9 @@ impl RateState {
         if used + units <= pace.burst() / 2 || shares.is_within(party, units, now) {
             return Ok(());
         }
-        Err(Refused::Spent(pace.time_to(pace.read(now).floor + (used + units).saturating_sub(pace.burst() / 2), now)))
+        Err(Refused::Spent(
+            pace.time_to(pace.read(now).floor + (used + units).saturating_sub(pace.burst() / 2), now),
+        ))
     }
 }
 
@@ -151,7 +153,12 @@ fn units(amount: u64) -> Result<u64, Refused> {
 
 /// Counts a request as under way.
 #[inline]
-pub(crate) fn enter(gauge: &Gauge, limit: &Limit, most: NonZeroU32, priority: RequestPriority) -> Result<(), Refused> {
+pub(crate) fn enter(
+    gauge: &Gauge,
+    limit: &Limit,
+    most: NonZeroU32,
+    priority: RequestPriority,
+) -> Result<(), Refused> {
     gauge.enter(most_under_way(limit, most, priority))
 }
 
@@ -172,7 +179,9 @@ impl BudgetState {
     pub(crate) fn account(&self, budget: &Budget, moment: Moment) -> (Arc<Account>, Option<NanoUsd>) {
         let current = Arc::clone(&self.account.load());
         match moment.wall {
-            Some(wall) if current.window().is_over_at(wall) => self.begin(&budget.period, budget.amount, wall),
+            Some(wall) if current.window().is_over_at(wall) => {
+                self.begin(&budget.period, budget.amount, wall)
+            }
             _ => (current, None),
         }
     }

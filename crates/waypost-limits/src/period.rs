@@ -266,7 +266,9 @@ impl PeriodWindow {
 pub(crate) fn unix_millis(wall: SystemTime) -> i64 {
     match wall.duration_since(SystemTime::UNIX_EPOCH) {
         Ok(after) => i64::try_from(after.as_millis()).map_or(i64::MAX - 1, |ms| ms.min(i64::MAX - 1)),
-        Err(before) => i64::try_from(before.duration().as_nanos().div_ceil(1_000_000)).map_or(i64::MIN, |ms| -ms),
+        Err(before) => {
+            i64::try_from(before.duration().as_nanos().div_ceil(1_000_000)).map_or(i64::MIN, |ms| -ms)
+        }
     }
 }
 
@@ -341,7 +343,10 @@ mod form {
 
     /// The unit alone is in UTC.
     #[derive(serde::Serialize, serde::Deserialize)]
-    #[serde(untagged, expecting = "`hour`, `day`, `week`, `month` or `total`, or a table with `unit` and `zone`")]
+    #[serde(
+        untagged,
+        expecting = "`hour`, `day`, `week`, `month` or `total`, or a table with `unit` and `zone`"
+    )]
     pub(super) enum Form {
         Unit(PeriodUnit),
         InZone(InZone),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 use waypost_core::{
-    CandidateIndex, CandidateSet, DecisionContext, Directives, LeftOut, LeftOutReason, LimitId, NanoUsd, Pool,
-    ProviderCandidate, ProviderLimits, Timestamp,
+    CandidateIndex, CandidateSet, DecisionContext, Directives, LeftOut, LeftOutReason, LimitId, NanoUsd,
+    Pool, ProviderCandidate, ProviderLimits, Timestamp,
 };
 
 use crate::applicable::{Applicable, Asked};
@@ -225,7 +225,10 @@ impl OfCandidate {
 }
 
 /// What a candidate declares of itself, as limits.
-pub(crate) fn declared(candidate: &ProviderCandidate, reserve: PriorityReserve) -> impl Iterator<Item = Limit> {
+pub(crate) fn declared(
+    candidate: &ProviderCandidate,
+    reserve: PriorityReserve,
+) -> impl Iterator<Item = Limit> {
     let declared = candidate.rate_limits();
     let id = |name| LimitId::new(name).expect("the name of a field is a limit id");
     // A declared rate that is too fast to be kept is kept at the fastest.
@@ -242,7 +245,8 @@ pub(crate) fn declared(candidate: &ProviderCandidate, reserve: PriorityReserve) 
 fn leave_out(index: CandidateIndex, spent: &LimitSpent, now: Timestamp, directives: &mut Directives) {
     let until = spent.retry_after.map_or(Timestamp::MAX, |wait| now + wait);
     directives.left_out.add(LeftOut { index, reason: LeftOutReason::LimitSpent, until });
-    let is_first = spent.retry_after.is_some_and(|wait| directives.retry_after.is_none_or(|known| wait < known));
+    let is_first =
+        spent.retry_after.is_some_and(|wait| directives.retry_after.is_none_or(|known| wait < known));
     if is_first || directives.spent.is_none() {
         directives.spent = Some(spent.limit.clone());
     }

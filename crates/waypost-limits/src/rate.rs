@@ -26,7 +26,11 @@ pub const MAX_BURST: u64 = 1 << 50;
 /// # Ok::<(), waypost_limits::RateError>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(try_from = "Form", into = "Form"))]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(try_from = "Form", into = "Form")
+)]
 pub struct Rate {
     quota: NonZeroU64,
     period: Duration,

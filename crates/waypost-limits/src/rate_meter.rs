@@ -82,7 +82,8 @@ impl RateMeter {
         let clock = pace.read(now);
         let returned = self.returned.load(Ordering::Acquire);
         let charged = |taken: u64| {
-            let next = taken.saturating_sub(returned).max(clock.ceil).saturating_add(returned).saturating_add(n);
+            let next =
+                taken.saturating_sub(returned).max(clock.ceil).saturating_add(returned).saturating_add(n);
             (taken != RETIRED).then_some(next.min(RETIRED - 1))
         };
         // Nothing to do when it was put away: it was full, so nobody misses it.
@@ -135,11 +136,7 @@ impl RateMeter {
         let taken = self.taken.load(Ordering::Relaxed);
         let is_full = taken != RETIRED && taken.saturating_sub(returned) <= pace.read(now).floor;
         // Whoever takes meanwhile changes the counter, and the meter stays.
-        is_full
-            && self
-                .taken
-                .compare_exchange(taken, RETIRED, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok()
+        is_full && self.taken.compare_exchange(taken, RETIRED, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 }
 

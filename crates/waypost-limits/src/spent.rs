@@ -61,7 +61,9 @@ impl fmt::Display for LimitSpent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let subject = if self.subject.is_empty() { String::new() } else { format!(" ({})", self.subject) };
         match self.why {
-            Why::TooLarge => write!(f, "the request is larger than limit `{}`{subject} ever admits", self.limit),
+            Why::TooLarge => {
+                write!(f, "the request is larger than limit `{}`{subject} ever admits", self.limit)
+            }
             Why::UnknownCost => {
                 write!(f, "budget `{}`{subject} admits nothing of unknown cost", self.limit)
             }

@@ -10,6 +10,7 @@ use waypost_core::{
     TenantId, TenantRoutingConfig, TokenEstimator, UpdateErrors,
 };
 use waypost_health::{HealthAwareRouter, HealthConfig, HealthEvent};
+use waypost_limits::{Limit, LimitErrors, LimitEvent, Limits};
 use waypost_rules::{CompiledRules, RuleErrors, RuleSet, Surroundings};
 
 use crate::metrics::Metrics;
@@ -53,9 +54,12 @@ pub struct RouterBuilder {
     strategy: Option<LoadBalancingStrategy>,
     health: Option<HealthConfig>,
     rules: RuleSet,
+    limits: Vec<Limit>,
+    on_limit_event: Option<OnLimitEvent>,
     on_health_event: Option<OnHealthEvent>,
 }
 
+type OnLimitEvent = Box<dyn Fn(&LimitEvent<'_>) + Send + Sync>;
 type OnHealthEvent = Box<dyn Fn(&HealthEvent<'_>) + Send + Sync>;
 
 /// Separates health's randomness from the strategies', which starts at the same seed.
@@ -80,6 +84,8 @@ enum Problem {
     TooManyStrategies,
     #[error(transparent)]
     Rules(#[from] RuleErrors),
+    #[error(transparent)]
+    Limits(#[from] LimitErrors),
 }
 
 impl Default for RouterBuilder {
@@ -99,6 +105,8 @@ impl Default for RouterBuilder {
             strategy: None,
             health: None,
             rules: RuleSet::default(),
+            limits: Vec::new(),
+            on_limit_event: None,
             on_health_event: None,
         }
     }
@@ -178,6 +186,19 @@ impl RouterBuilder {
         self
     }
 
+    /// One more limit on rates, concurrency or money, besides what candidates declare themselves. Default: none.
+    pub fn limit(mut self, limit: Limit) -> Self {
+        self.limits.push(limit);
+        self
+    }
+
+    /// Is told of everything that happens to a limit, on the thread that made it happen: thresholds of budgets, new
+    /// periods. Must not block.
+    pub fn on_limit_event(mut self, on_event: impl Fn(&LimitEvent<'_>) + Send + Sync + 'static) -> Self {
+        self.on_limit_event = Some(Box::new(on_event));
+        self
+    }
+
     /// Makes a strategy known, or replaces one. All built-in ones are known, with their default settings.
     pub fn register(
         mut self,
@@ -253,9 +274,16 @@ impl RouterBuilder {
         let surroundings = if self.problems.is_empty() { surroundings.table(&table) } else { surroundings };
         let rules = CompiledRules::compile(self.rules, self.config.rules, surroundings);
         let rules = rules.map_err(|errors| self.problems.push(errors.into())).unwrap_or_default();
-        if !self.problems.is_empty() {
+        let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock::default()));
+        let limits = Limits::new(self.limits, self.config.limits.clone(), clock.now());
+        let limits = limits.map_err(|errors| self.problems.push(errors.into())).ok();
+        let Some(limits) = limits.filter(|_| self.problems.is_empty()) else {
             return Err(BuildError(self.problems));
-        }
+        };
+        let limits = match self.on_limit_event {
+            Some(on_event) => limits.on_event(on_event),
+            None => limits,
+        };
         self.filters.sort_by_key(|filter| filter.stage());
         let seed = self.seed.unwrap_or_else(any_seed);
         let mut health = HealthAwareRouter::new(self.config.health.clone(), seed ^ HEALTH_STREAM);
@@ -265,7 +293,7 @@ impl RouterBuilder {
         let shared = Shared {
             health: Arc::new(health),
             config: self.config,
-            clock: self.clock.unwrap_or_else(|| Arc::new(SystemClock::default())),
+            clock,
             seed,
             seeds: SeedSequence::new(seed),
             estimator: self.estimator,
@@ -274,7 +302,7 @@ impl RouterBuilder {
             metrics: Metrics::default(),
             home: OnceLock::new(),
         };
-        Ok(Router::from_parts(table, &self.strategies, rules, shared))
+        Ok(Router::from_parts(table, &self.strategies, rules, limits, shared))
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use waypost_core::{LoadBalancingStrategy, Tokens};
 use waypost_health::HealthConfig;
+use waypost_limits::LimitsConfig;
 use waypost_rules::RulesConfig;
 
 /// Settings of a [`Router`](crate::Router) as a whole.
@@ -34,6 +35,8 @@ pub struct RouterConfig {
     pub default_completion_tokens: Tokens,
     /// How sick candidates are kept out and let back in. Default: on, see [`HealthConfig`].
     pub health: HealthConfig,
+    /// How limits are kept. Default: see [`LimitsConfig`].
+    pub limits: LimitsConfig,
     /// How rules are evaluated. Default: see [`RulesConfig`].
     pub rules: RulesConfig,
 }
@@ -45,6 +48,7 @@ impl Default for RouterConfig {
             max_routing_time: Duration::from_secs(1),
             default_completion_tokens: Tokens(1_000),
             health: HealthConfig::default(),
+            limits: LimitsConfig::default(),
             rules: RulesConfig::default(),
         }
     }

@@ -107,8 +107,8 @@ impl Constraints<'_> {
 
     /// A price class at a time: a request costs the same at all its members.
     #[inline]
-    pub(crate) fn cost(&self, set: &mut CandidateSet<'_>) -> usize {
-        let Some(limit) = self.cost_limit() else { return 0 };
+    pub(crate) fn cost(&self, set: &mut CandidateSet<'_>, limit: Option<NanoUsd>) -> usize {
+        let Some(limit) = limit else { return 0 };
         if set.pool().costs_at_most(self.decision.usage, limit) {
             return 0;
         }
@@ -122,7 +122,9 @@ impl Constraints<'_> {
         dropped
     }
 
-    fn cost_limit(&self) -> Option<NanoUsd> {
+    /// The most that the request may cost by its own word, its tenant's and its context's.
+    #[inline]
+    pub(crate) fn cost_limit(&self) -> Option<NanoUsd> {
         let DecisionContext { request, context, tenant, .. } = self.decision;
         let tenant = tenant.and_then(|tenant| tenant.cost_limit_per_request);
         let budget = context.cost_budget.map(|budget| budget.limit());
@@ -132,7 +134,7 @@ impl Constraints<'_> {
 
 /// Takes out candidates at their own limit on requests in flight.
 #[inline]
-pub(crate) fn capacity(_: &Constraints<'_>, set: &mut CandidateSet<'_>) -> usize {
+pub(crate) fn capacity(set: &mut CandidateSet<'_>) -> usize {
     if set.intersects(set.pool().capped()) { drop_full(set) } else { 0 }
 }
 

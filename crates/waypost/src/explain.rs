@@ -150,7 +150,7 @@ impl Explanation {
         let decision = inquiry.decision();
         let mut directives = Directives::default();
         let mut reports = Reports::default();
-        let mut trail = Trail::default();
+        let mut trail = Trail::new(&inquiry.state().limits);
         let passed = inquiry.pipeline(&decision).run(&mut set, &mut directives, &mut reports, &mut trail);
         for mut report in reports.0 {
             if report.stage == Stage::Health {
@@ -197,7 +197,7 @@ impl fmt::Display for StageReport {
 fn choose(
     inquiry: &Inquiry<'_>,
     set: &CandidateSet<'_>,
-    trail: &Trail,
+    trail: &Trail<'_>,
     directives: &mut Directives,
 ) -> Result<Choice, RoutingError> {
     let strategy = inquiry.strategy(directives);

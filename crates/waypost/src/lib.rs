@@ -95,6 +95,7 @@ mod weighted_views;
 pub use waypost_balancers as balancers;
 pub use waypost_core as core;
 pub use waypost_health as health;
+pub use waypost_limits as limits;
 pub use waypost_rules as rules;
 
 pub use waypost_core::{

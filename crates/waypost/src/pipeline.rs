@@ -1,7 +1,8 @@
 //! The stages of a decision, in order: each narrows one set.
 
-use waypost_core::{CandidateFilter, CandidateMask, CandidateSet, Directives, RoutingError, Stage};
+use waypost_core::{CandidateFilter, CandidateMask, CandidateSet, Directives, NanoUsd, RoutingError, Stage};
 use waypost_health::PoolHealth;
+use waypost_limits::{Applicable, Limits, PoolLimits};
 use waypost_rules::Verdict;
 
 use crate::constraints::{Constraints, capacity};
@@ -19,11 +20,18 @@ impl Dropped {
 
 /// What comes of the stages besides the set. Made by the caller and written in place: it is too large to be handed
 /// back.
-#[derive(Default)]
-pub(crate) struct Trail {
+pub(crate) struct Trail<'a> {
     pub(crate) dropped: Dropped,
+    /// The limits that the request is asked about, whoever serves it.
+    pub(crate) of_request: Applicable<'a>,
     /// Who was in play before health and limits, where a strategy may ask.
     pub(crate) eligible: Option<CandidateMask>,
+}
+
+impl<'a> Trail<'a> {
+    pub(crate) fn new(limits: &'a Limits) -> Self {
+        Self { dropped: Dropped::default(), of_request: limits.none(), eligible: None }
+    }
 }
 
 /// Sees each stage's effect. Routing looks at nothing; an explanation keeps the sets.
@@ -49,6 +57,7 @@ pub(crate) struct Pipeline<'a> {
     /// What the rules say; `None` when there are none.
     pub(crate) verdict: Option<&'a Verdict<'a>>,
     pub(crate) health: &'a PoolHealth,
+    pub(crate) limits: &'a PoolLimits,
     pub(crate) filters: &'a [Box<dyn CandidateFilter>],
 }
 
@@ -63,7 +72,7 @@ impl<'a> Pipeline<'a> {
         set: &mut CandidateSet<'a>,
         directives: &mut Directives,
         observer: &mut O,
-        trail: &mut Trail,
+        trail: &mut Trail<'a>,
     ) -> Result<(), RoutingError> {
         if set.is_empty() {
             return Err(RoutingError::NoProvidersAvailable { model: set.pool().model().clone() });
@@ -85,11 +94,11 @@ impl<'a> Pipeline<'a> {
         run.rules()?;
         let well = run.set.pool().is_tiered().then_some(*run.set);
         run.health()?;
-        run.stage(Stage::Limits, capacity)?;
-        run.stage(Stage::Cost, Constraints::cost)?;
+        run.limits()?;
+        let cost_limit = run.cost()?;
         run.stage(Stage::Preference, preferences::apply)?;
         if let Some(well) = well {
-            let eligible = self.narrowed_as(well, run.set);
+            let eligible = self.narrowed_as(well, run.set, cost_limit);
             run.trail.eligible = Some(eligible);
         }
         Ok(())
@@ -97,8 +106,13 @@ impl<'a> Pipeline<'a> {
 
     /// Who would be in the set if all were well: what cost and preferences would leave of those who were in play before
     /// health and limits.
-    fn narrowed_as(&self, mut well: CandidateSet<'a>, set: &CandidateSet<'a>) -> CandidateMask {
-        self.constraints.cost(&mut well);
+    fn narrowed_as(
+        &self,
+        mut well: CandidateSet<'a>,
+        set: &CandidateSet<'a>,
+        cost_limit: Option<NanoUsd>,
+    ) -> CandidateMask {
+        self.constraints.cost(&mut well, cost_limit);
         preferences::apply(&self.constraints, &mut well);
         let mut eligible = *well.mask();
         eligible.union_with(set.mask());
@@ -112,7 +126,7 @@ struct Run<'r, 'a, O> {
     set: &'r mut CandidateSet<'a>,
     directives: &'r mut Directives,
     observer: &'r mut O,
-    trail: &'r mut Trail,
+    trail: &'r mut Trail<'a>,
     /// The filters that did not run yet.
     filters: &'a [Box<dyn CandidateFilter>],
 }
@@ -140,6 +154,47 @@ impl<'a, O: Observer> Run<'_, 'a, O> {
         let now = self.pipeline.constraints.decision.now;
         let lost = self.pipeline.health.filter_healthy(self.set, now, self.directives);
         self.finish_stage(Stage::Health, lost, before.as_ref())
+    }
+
+    /// Limits of the request take out everybody at once; those of candidates, one by one.
+    #[inline]
+    fn limits(&mut self) -> Result<(), RoutingError> {
+        let before = O::LOOKS.then_some(*self.set);
+        let mut lost = capacity(self.set);
+        if !self.pipeline.limits.limits().is_empty() {
+            self.limits_of_request()?;
+        }
+        let decision = self.pipeline.constraints.decision.with_priority(self.directives.priority);
+        lost += self.pipeline.limits.filter(self.set, &decision, self.directives);
+        self.finish_stage(Stage::Limits, lost, before.as_ref())
+    }
+
+    /// Finds them when rules and filters have said what they say of tags and priority.
+    fn limits_of_request(&mut self) -> Result<(), RoutingError> {
+        let decision = self.pipeline.constraints.decision.with_priority(self.directives.priority);
+        let added = [self.directives.annotations.as_ref().map_or(&[][..], |annotations| &annotations.tags)];
+        let decision = decision.with_added_tags(&added);
+        let limits = self.pipeline.limits.limits();
+        self.trail.of_request = if O::LOOKS { limits.peek(&decision) } else { limits.find(&decision) };
+        Ok(self.trail.of_request.check(&decision)?)
+    }
+
+    /// Who costs more than the request may, or than is left of a budget. Returns what it may cost.
+    #[inline]
+    fn cost(&mut self) -> Result<Option<NanoUsd>, RoutingError> {
+        let before = O::LOOKS.then_some(*self.set);
+        let constraints = &self.pipeline.constraints;
+        let bound = constraints.cost_limit();
+        let left = self.trail.of_request.money_left(constraints.decision);
+        let left = left.filter(|left| bound.is_none_or(|bound| left.amount < bound));
+        let limit = left.map(|left| left.amount).or(bound);
+        let lost = constraints.cost(self.set, limit);
+        self.directives.spent = left.map(|left| left.limit.clone());
+        if let Some(left) = left {
+            self.directives.retry_after = left.retry_after;
+        }
+        self.finish_stage(Stage::Cost, lost, before.as_ref())?;
+        Ok(limit)
     }
 
     /// What is built in, then what is plugged in.
@@ -204,8 +259,15 @@ fn emptied(stage: Stage, directives: &Directives) -> RoutingError {
     let retry_after = directives.retry_after;
     match stage {
         Stage::Health => RoutingError::AllProvidersUnhealthy { retry_after },
-        Stage::Limits => RoutingError::LimitsExceeded { retry_after },
-        Stage::Cost => RoutingError::BudgetExceeded,
+        Stage::Limits => RoutingError::LimitsExceeded { limit: directives.spent.clone(), retry_after },
+        Stage::Cost => budget_exceeded(directives),
         stage => RoutingError::AllProvidersFiltered { stage },
     }
+}
+
+/// When no budget is short, the bound of the request itself is, and that stays.
+fn budget_exceeded(directives: &Directives) -> RoutingError {
+    let limit = directives.spent.clone();
+    let retry_after = directives.retry_after.filter(|_| limit.is_some());
+    RoutingError::BudgetExceeded { limit, retry_after }
 }

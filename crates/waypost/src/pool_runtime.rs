@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 
 use waypost_core::{
     CandidateIndex, InFlightLease, LiveSlot, LoadBalancingStrategy, Pool, PoolWeights, ProviderCandidate,
-    ResultEvent,
+    ProviderLimits, ResultEvent, Timestamp,
 };
 use waypost_health::{Admission, PoolHealth};
 
@@ -93,6 +93,13 @@ impl PoolRuntime {
         }
         for observer in &self.shared.observers {
             observer.observe(event);
+        }
+    }
+
+    /// Takes a provider's word for what is left at a candidate.
+    pub(crate) fn observe(&self, index: CandidateIndex, said: &ProviderLimits, now: Timestamp) {
+        if let Some(home) = self.shared.home.get().and_then(Weak::upgrade) {
+            home.load().observe(self.pool[index].id(), said, now);
         }
     }
 

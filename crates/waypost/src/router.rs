@@ -4,13 +4,16 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use waypost_core::{
-    BuildLoadBalancer, CandidateId, CandidateSet, Clock, DecisionContext, Directives, GatewayRequest,
-    InFlightLease, LoadBalancer, LoadBalancingStrategy, ModelName, PoolIndex, ProviderCandidate, Rejection,
-    RejectionReason, RequestResult, ResultEvent, RoutingContext, RoutingError, RoutingTable,
-    RoutingTableUpdate, RuleId, SelectContext, SnapshotCell, Tenant, TenantRoutingConfig, Timestamp,
-    TokenUsage, Tokens, UpdateErrors,
+    BuildLoadBalancer, CandidateId, CandidateIndex, CandidateSet, Clock, DecisionContext, Directives,
+    GatewayRequest, InFlightLease, LoadBalancer, LoadBalancingStrategy, ModelName, PoolIndex,
+    ProviderCandidate, Rejection, RejectionReason, RequestResult, ResultEvent, RoutingContext, RoutingError,
+    RoutingTable, RoutingTableUpdate, RuleId, SelectContext, SnapshotCell, Tenant, TenantRoutingConfig,
+    Timestamp, TokenUsage, Tokens, UpdateErrors,
 };
 use waypost_health::{Admission, HealthAwareRouter, HealthReport};
+use waypost_limits::{
+    Applicable, Limit, LimitErrors, LimitReport, LimitSpent, Limits, PoolLimits, Reservation,
+};
 use waypost_rules::{CompiledRules, RuleErrors, RuleUpdate, Surroundings, Verdict};
 
 use crate::constraints::Constraints;
@@ -78,6 +81,7 @@ impl Router {
         table: RoutingTable,
         strategies: &[(LoadBalancingStrategy, Arc<dyn BuildLoadBalancer>)],
         rules: CompiledRules,
+        limits: Limits,
         shared: Shared,
     ) -> Self {
         let slow_start = shared.config.health.slow_start;
@@ -85,7 +89,8 @@ impl Router {
             (LoadBalancingStrategy::clone(name), starting_slowly(Arc::clone(strategy), slow_start))
         };
         let strategies = strategies.iter().map(slowly).collect();
-        let parts = Parts { table, strategies, rules: Arc::new(rules) };
+        let (rules, limits) = (Arc::new(rules), Arc::new(limits));
+        let parts = Parts { table, strategies, rules, limits };
         let shared = Arc::new(shared);
         let state = Arc::new(SnapshotCell::new(RouterState::first(parts, &shared)));
         shared.home.get_or_init(|| Arc::downgrade(&state));
@@ -209,6 +214,31 @@ impl Router {
         Arc::clone(&self.inner.state.load().rules)
     }
 
+    /// Puts other limits in place of those that there are. What is used of a limit carries over to one of the same name
+    /// ([`Limits::updated`]). Returns the new version's number.
+    ///
+    /// # Errors
+    ///
+    /// [`LimitErrors`] with everything that is wrong; nothing has changed.
+    pub fn update_limits(&self, limits: impl IntoIterator<Item = Limit>) -> Result<u64, LimitErrors> {
+        let next = self.inner.state.update(|current| {
+            let limits = Arc::new(current.limits.updated(limits, self.inner.shared.clock.now())?);
+            Ok(current.next(Parts { limits, ..current.parts() }, &self.inner.shared))
+        });
+        next.map(|state| state.snapshot.generation())
+    }
+
+    /// The limits as they are now.
+    pub fn limits(&self) -> Arc<Limits> {
+        Arc::clone(&self.inner.state.load().limits)
+    }
+
+    /// What is used and left of every limit for every subject, candidates' own included.
+    pub fn limit_reports(&self) -> Vec<LimitReport> {
+        let clock = &self.inner.shared.clock;
+        self.inner.state.load().limits.reports(clock.now(), clock.wall())
+    }
+
     /// Makes a strategy known, or replaces one. Balancers of all strategies begin anew; those that no tenant
     /// and no setting names are built when the first request asks for them.
     ///
@@ -249,6 +279,9 @@ impl Router {
         let now = self.inner.shared.clock.now();
         runtime.record(&ResultEvent::new(&runtime.pool, place.1, result, now));
         runtime.health.update_health(place.1, result, now);
+        if !result.provider_limits.is_empty() {
+            state.observe(id, &result.provider_limits, now);
+        }
         Ok(())
     }
 
@@ -315,7 +348,17 @@ impl From<Undecided> for RoutingError {
 enum Refused {
     /// Others took the last places of half-open breakers, or somebody fell ill since the health stage.
     ByHealth,
+    /// Others took what was left of a limit.
+    ByLimit(LimitSpent),
     Otherwise,
+}
+
+/// What a request needs besides a candidate's health.
+struct Needs<'n, 'a> {
+    runtime: &'n Arc<PoolRuntime>,
+    limits: &'n PoolLimits,
+    of_request: &'n Applicable<'a>,
+    panic: bool,
 }
 
 /// Lets the balancer choose until a chosen candidate takes the request: another request may take the last place between
@@ -325,25 +368,38 @@ fn choose(
     balancer: &dyn LoadBalancer,
     set: &mut CandidateSet<'_>,
     cx: &mut SelectContext<'_, '_>,
-    runtime: &Arc<PoolRuntime>,
-    panic: bool,
-) -> Result<Lease, Refused> {
-    let (tokens, now) = (cx.decision.usage.total(), cx.decision.now);
+    needs: &Needs<'_, '_>,
+) -> Result<(Lease, Option<Reservation>), Refused> {
     let mut refused = Refused::Otherwise;
     loop {
         let Some(index) = balancer.select(set, cx).filter(|&index| set.contains(index)) else {
             return Err(refused);
         };
-        let winner = Winner { runtime: Arc::clone(runtime), index };
-        match Admission::new(winner, index, now, panic) {
-            Some(admission) => {
-                if let Some(lease) = lease(admission, tokens) {
-                    return Ok(lease);
-                }
-            }
-            None => refused = Refused::ByHealth,
+        match needs.take(index, cx.decision) {
+            Ok(taken) => return Ok(taken),
+            Err(Refused::Otherwise) => {}
+            Err(because) => refused = because,
         }
         set.remove(index);
+    }
+}
+
+impl Needs<'_, '_> {
+    /// Everything that the request takes at a candidate, or nothing.
+    fn take(
+        &self,
+        index: CandidateIndex,
+        decision: &DecisionContext<'_>,
+    ) -> Result<(Lease, Option<Reservation>), Refused> {
+        let winner = Winner { runtime: Arc::clone(self.runtime), index };
+        let admission = Admission::new(winner, index, decision.now, self.panic).ok_or(Refused::ByHealth)?;
+        let lease = lease(admission, decision.usage.total()).ok_or(Refused::Otherwise)?;
+        if self.limits.is_unlimited(self.of_request, decision.now) {
+            return Ok((lease, None));
+        }
+        let cost = lease.holder().holder().candidate().cost(decision.usage);
+        let reservation = self.limits.reserve(self.of_request, index, decision, cost);
+        Ok((lease, Some(reservation.map_err(Refused::ByLimit)?)))
     }
 }
 
@@ -379,7 +435,8 @@ impl<'a> Question<'a> {
         let tenant = tenant.and_then(|id| state.snapshot.tenant(id));
         let usage = expected_usage(shared, request, context, &request.model);
         // Filters of one's own may look at it too.
-        let is_looked_at = state.rules.look_at_time() || !shared.filters.is_empty();
+        let is_looked_at =
+            state.rules.look_at_time() || state.limits.look_at_time() || !shared.filters.is_empty();
         let wall = is_looked_at.then(|| shared.clock.wall());
         Self { state, shared, request, context, now, wall, tenant, usage }
     }
@@ -442,7 +499,7 @@ impl<'a> Inquiry<'a> {
         if pipeline.constraints.latency_limit().is_some() || preferences::look_at_latency(&decision) {
             set.pool().refresh_next_latency(now);
         }
-        let mut trail = Trail::default();
+        let mut trail = Trail::new(&self.question.state.limits);
         pipeline.run(&mut set, &mut directives, &mut Nobody, &mut trail)?;
 
         let decision = decision.with_priority(directives.priority);
@@ -457,8 +514,15 @@ impl<'a> Inquiry<'a> {
         let mut cx = SelectContext::new(&decision, self.question.shared.seeds.generator());
         cx.eligible = trail.eligible.as_ref();
         cx.panic = directives.panic;
-        let lease = match choose(balancer, &mut set, &mut cx, self.runtime(), directives.panic) {
-            Ok(lease) => lease,
+        let needs = Needs {
+            runtime: self.runtime(),
+            limits: self.limits(),
+            of_request: &trail.of_request,
+            panic: directives.panic,
+        };
+        let (lease, reservation) = match choose(balancer, &mut set, &mut cx, &needs) {
+            Ok(taken) => taken,
+            Err(Refused::ByLimit(spent)) => return Err(Undecided::Because(spent.into())),
             Err(Refused::ByHealth) => {
                 return Err(Undecided::AllFellIll(directives.retry_after));
             }
@@ -484,7 +548,7 @@ impl<'a> Inquiry<'a> {
             left_out: directives.left_out,
             dropped: trail.dropped,
         };
-        Ok(SelectedProvider::new(lease, now, decision, usage, expected_latency))
+        Ok(SelectedProvider::new(lease, reservation, now, decision, usage, expected_latency))
     }
 
     /// The request as stages see it.
@@ -501,11 +565,20 @@ impl<'a> Inquiry<'a> {
         let Question { state, tenant, shared, .. } = self.question;
         let constraints = Constraints { decision, snapshot: &state.snapshot, pool: self.pool, tenant };
         let health = &self.runtime().health;
-        Pipeline { constraints, verdict: self.verdict.as_ref(), health, filters: &shared.filters }
+        let (verdict, limits) = (self.verdict.as_ref(), self.limits());
+        Pipeline { constraints, verdict, health, limits, filters: &shared.filters }
+    }
+
+    fn limits(&self) -> &'a PoolLimits {
+        self.question.state.pool_limits(self.pool)
     }
 
     pub(crate) fn runtime(&self) -> &'a Arc<PoolRuntime> {
         self.question.state.runtime(self.pool)
+    }
+
+    pub(crate) const fn state(&self) -> &'a RouterState {
+        self.question.state
     }
 
     pub(crate) const fn shared(&self) -> &'a Shared {

@@ -4,8 +4,10 @@ use std::fmt;
 use std::time::Duration;
 
 use waypost_core::{
-    LeftOutReason, NanoUsd, ProviderCandidate, RequestResult, ResultEvent, Timestamp, TokenUsage,
+    LeftOutReason, NanoUsd, Outcome, ProviderCandidate, RequestResult, ResultEvent, Timestamp, TokenUsage,
+    Tokens,
 };
+use waypost_limits::Reservation;
 
 use crate::RoutingDecision;
 use crate::pool_runtime::{Lease, Winner};
@@ -19,6 +21,8 @@ use crate::pool_runtime::{Lease, Winner};
 #[must_use = "dropping a selection at once records the request as cancelled"]
 pub struct SelectedProvider {
     lease: Lease,
+    /// What it holds of limits; taken by whoever ends it.
+    reservation: Option<Reservation>,
     started: Timestamp,
     decision: RoutingDecision,
     usage: TokenUsage,
@@ -31,12 +35,13 @@ pub struct SelectedProvider {
 impl SelectedProvider {
     pub(crate) const fn new(
         lease: Lease,
+        reservation: Option<Reservation>,
         started: Timestamp,
         decision: RoutingDecision,
         usage: TokenUsage,
         expected_latency: Option<Duration>,
     ) -> Self {
-        Self { lease, started, decision, usage, expected_latency, first_token: None, open: true }
+        Self { lease, reservation, started, decision, usage, expected_latency, first_token: None, open: true }
     }
 
     /// The candidate.
@@ -105,14 +110,23 @@ impl SelectedProvider {
     /// counted as in flight. For callers that cannot keep this value while the request runs; they report by
     /// [`Router::record_result`](crate::Router::record_result).
     ///
-    /// Its place at a half-open breaker stays taken until that report comes, or the breaker's lease is over.
+    /// Its place at a half-open breaker stays taken until that report comes, or the breaker's lease is over. For its limits
+    /// it counts as what it was expected to use and cost: that report cannot tell whose they are.
     pub fn detach(mut self) {
+        let now = self.clock_now();
+        if let Some(reservation) = self.reservation.take() {
+            reservation.settle_as_expected(now);
+        }
         self.lease.holder_mut().detach();
         self.open = false;
     }
 
     /// Lets go of everything: the request will not be made.
     pub(crate) fn abandon(mut self) {
+        let now = self.clock_now();
+        if let Some(reservation) = self.reservation.take() {
+            reservation.release(now);
+        }
         self.open = false;
     }
 
@@ -120,8 +134,33 @@ impl SelectedProvider {
         self.open = false;
         let Winner { runtime, index } = self.winner();
         runtime.record(&ResultEvent::new(&runtime.pool, *index, result, now));
+        if !result.provider_limits.is_empty() {
+            runtime.observe(*index, &result.provider_limits, now);
+        }
         // After the candidate's own statistics, which health reads.
         self.lease.holder_mut().settle_in_place(result, now);
+        if let Some(reservation) = self.reservation.take() {
+            let used = self.used(result);
+            reservation.settle(used, self.cost_of(used), now);
+        }
+    }
+
+    /// What counts as used when a request ends: what the provider said; else of an answer what was expected, of a request
+    /// that was given up its prompt, which providers read and bill, and of a failed one nothing.
+    fn used(&self, result: &RequestResult) -> TokenUsage {
+        if result.tokens != TokenUsage::default() {
+            return result.tokens;
+        }
+        match result.outcome {
+            Outcome::Success => self.usage,
+            Outcome::Cancelled => TokenUsage { completion: Tokens::ZERO, ..self.usage },
+            Outcome::Failure => TokenUsage::default(),
+        }
+    }
+
+    /// What a usage costs here. Nothing costs nothing, whatever the price.
+    fn cost_of(&self, used: TokenUsage) -> Option<NanoUsd> {
+        if used == TokenUsage::default() { Some(NanoUsd::ZERO) } else { self.candidate().cost(used) }
     }
 
     fn clock_now(&self) -> Timestamp {

@@ -5,10 +5,11 @@ use std::sync::{Arc, OnceLock, Weak};
 use waypost_balancers::SlowStart;
 use waypost_core::{
     BuildLoadBalancer, CandidateFilter, CandidateId, CandidateIndex, Clock, LoadBalancingStrategy, ModelName,
-    Pool, PoolIndex, ResultObserver, RoutingSnapshot, RoutingTable, SeedSequence, SnapshotCell,
-    TokenEstimator, UpdateError, UpdateErrors,
+    Pool, PoolIndex, ProviderLimits, ResultObserver, RoutingSnapshot, RoutingTable, SeedSequence,
+    SnapshotCell, Timestamp, TokenEstimator, UpdateError, UpdateErrors,
 };
 use waypost_health::{HealthAwareRouter, PoolHealth, SlowStartConfig};
+use waypost_limits::{Limits, PoolLimits};
 use waypost_rules::CompiledRules;
 
 use crate::RouterConfig;
@@ -45,6 +46,9 @@ pub(crate) struct RouterState {
     pub(crate) snapshot: RoutingSnapshot,
     pub(crate) strategies: Strategies,
     pub(crate) rules: Arc<CompiledRules>,
+    pub(crate) limits: Arc<Limits>,
+    /// In the order of the snapshot's pools.
+    pool_limits: Box<[PoolLimits]>,
     /// In the order of the snapshot's pools.
     runtimes: Box<[Arc<PoolRuntime>]>,
 }
@@ -54,6 +58,7 @@ pub(crate) struct Parts {
     pub(crate) table: RoutingTable,
     pub(crate) strategies: Strategies,
     pub(crate) rules: Arc<CompiledRules>,
+    pub(crate) limits: Arc<Limits>,
 }
 
 impl RouterState {
@@ -63,6 +68,7 @@ impl RouterState {
             table: self.table.clone(),
             strategies: Arc::clone(&self.strategies),
             rules: Arc::clone(&self.rules),
+            limits: Arc::clone(&self.limits),
         }
     }
 
@@ -88,7 +94,7 @@ impl RouterState {
     }
 
     fn assemble(
-        Parts { table, strategies, rules }: Parts,
+        Parts { table, strategies, rules, limits }: Parts,
         snapshot: RoutingSnapshot,
         shared: &Arc<Shared>,
         known: impl Fn(&ModelName) -> Option<Arc<PoolRuntime>>,
@@ -112,7 +118,9 @@ impl RouterState {
         let runtimes: Box<[Arc<PoolRuntime>]> = snapshot.pools().iter().enumerate().map(runtime).collect();
         let weights: Vec<_> = rules.weights().collect();
         runtimes.iter().for_each(|runtime| runtime.keep_weightings(&weights));
-        Self { table, snapshot, strategies, rules, runtimes }
+        let now = shared.clock.now();
+        let pool_limits = snapshot.pools().iter().map(|pool| limits.attach(pool, now)).collect();
+        Self { table, snapshot, strategies, rules, limits, pool_limits, runtimes }
     }
 
     /// The health of a candidate's pool, and the candidate's place there; the first pool when it serves several models.
@@ -125,6 +133,17 @@ impl RouterState {
     pub(crate) fn runtime_of(&self, model: &ModelName) -> Option<&Arc<PoolRuntime>> {
         let place = self.snapshot.pools().binary_search_by(|pool| pool.model().cmp(model)).ok()?;
         Some(&self.runtimes[place])
+    }
+
+    pub(crate) fn pool_limits(&self, pool: PoolIndex) -> &PoolLimits {
+        &self.pool_limits[pool.get()]
+    }
+
+    /// Takes a provider's word for what is left at a candidate, wherever it serves.
+    pub(crate) fn observe(&self, id: &CandidateId, said: &ProviderLimits, now: Timestamp) {
+        if let Some((pool, index)) = self.snapshot.find(id) {
+            self.pool_limits(pool).observe(index, said, now);
+        }
     }
 
     pub(crate) fn runtime(&self, pool: PoolIndex) -> &Arc<PoolRuntime> {

@@ -73,7 +73,9 @@ fn date_shown(period: &Period, at: i64) -> Option<Date> {
 /// The moments around which the zone's clock changes in the hundred years.
 fn shifts(zone: &TimeZone) -> impl Iterator<Item = i64> {
     let (first, last) = (timestamp(0).unwrap(), at("2070-01-01T00:00:00Z"));
-    zone.following(first).map(|shift| shift.timestamp().as_millisecond()).take_while(move |&shift| shift < last)
+    zone.following(first)
+        .map(|shift| shift.timestamp().as_millisecond())
+        .take_while(move |&shift| shift < last)
 }
 
 #[test]
@@ -135,8 +137,20 @@ fn t04_days_and_months_are_short_and_long_where_clocks_change_in_new_york() {
     let day = |moment, start, end| check(PeriodUnit::Day, new_york, moment, start, end);
     day("2026-03-08T12:00:00Z", "2026-03-08T05:00:00Z", "2026-03-09T04:00:00Z");
     day("2026-11-01T12:00:00Z", "2026-11-01T04:00:00Z", "2026-11-02T05:00:00Z");
-    check(PeriodUnit::Month, new_york, "2026-03-08T12:00:00Z", "2026-03-01T05:00:00Z", "2026-04-01T04:00:00Z");
-    check(PeriodUnit::Month, new_york, "2026-11-08T12:00:00Z", "2026-11-01T04:00:00Z", "2026-12-01T05:00:00Z");
+    check(
+        PeriodUnit::Month,
+        new_york,
+        "2026-03-08T12:00:00Z",
+        "2026-03-01T05:00:00Z",
+        "2026-04-01T04:00:00Z",
+    );
+    check(
+        PeriodUnit::Month,
+        new_york,
+        "2026-11-08T12:00:00Z",
+        "2026-11-01T04:00:00Z",
+        "2026-12-01T05:00:00Z",
+    );
     check(PeriodUnit::Week, new_york, "2026-03-08T12:00:00Z", "2026-03-02T05:00:00Z", "2026-03-09T04:00:00Z");
 }
 
@@ -185,7 +199,8 @@ fn t04_windows_tile_time_where_the_clock_of_any_zone_changes() {
             for shift in shifts(&zone) {
                 for away in [-HOUR_MS - 1, -1, 0, HOUR_MS / 2, HOUR_MS] {
                     let window = tiles(&period, shift + away).unwrap();
-                    let dates = [window.start_ms.saturating_sub(1), window.start_ms].map(|at| date_shown(&period, at));
+                    let dates = [window.start_ms.saturating_sub(1), window.start_ms]
+                        .map(|at| date_shown(&period, at));
                     assert!(unit != PeriodUnit::Day || dates[0] < dates[1], "{period} {window:?}");
                 }
             }
@@ -195,10 +210,12 @@ fn t04_windows_tile_time_where_the_clock_of_any_zone_changes() {
 
 #[test]
 fn t05_wall_times_at_the_ends_of_all_numbers_are_in_a_window() {
-    let far = [u64::MAX, i64::MAX.unsigned_abs(), i64::MAX.unsigned_abs() / 1_000, 1 << 50].map(Duration::from_secs);
+    let far = [u64::MAX, i64::MAX.unsigned_abs(), i64::MAX.unsigned_abs() / 1_000, 1 << 50]
+        .map(Duration::from_secs);
     let near = [Duration::ZERO, Duration::from_nanos(1), Duration::MAX];
     for distance in far.into_iter().chain(near) {
-        let ends = [SystemTime::UNIX_EPOCH.checked_add(distance), SystemTime::UNIX_EPOCH.checked_sub(distance)];
+        let ends =
+            [SystemTime::UNIX_EPOCH.checked_add(distance), SystemTime::UNIX_EPOCH.checked_sub(distance)];
         for wall in ends.into_iter().flatten() {
             for period in UNITS.map(|unit| period(unit, "Europe/Berlin")) {
                 let window = period.window(wall);

@@ -221,7 +221,10 @@ fn a_hint_of_the_answers_length_counts_in_the_window() {
 fn an_unknown_price_is_not_free() {
     let router = Router::builder().candidate(ProviderCandidate::openai("p", "m")).build().unwrap();
     let bounded = fleet::request().max_cost(NanoUsd::MAX);
-    assert_eq!(router.route(&bounded, &RoutingContext::default()).unwrap_err(), RoutingError::BudgetExceeded);
+    assert_eq!(
+        router.route(&bounded, &RoutingContext::default()).unwrap_err(),
+        RoutingError::BudgetExceeded { limit: None, retry_after: None }
+    );
     let unbounded = router.route(&fleet::request(), &RoutingContext::default()).unwrap();
     assert_eq!(unbounded.estimated_cost(), None);
 }

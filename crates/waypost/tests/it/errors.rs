@@ -53,8 +53,14 @@ fn each_stage_that_empties_the_set_has_its_error() {
     let build = |stage| fleet::plain(3).filter(nobody(stage)).build().unwrap();
     let wait = Some(Duration::from_secs(7));
     assert_eq!(error_of(&build(Stage::Health)), RoutingError::AllProvidersUnhealthy { retry_after: wait });
-    assert_eq!(error_of(&build(Stage::Limits)), RoutingError::LimitsExceeded { retry_after: wait });
-    assert_eq!(error_of(&build(Stage::Cost)), RoutingError::BudgetExceeded);
+    assert_eq!(
+        error_of(&build(Stage::Limits)),
+        RoutingError::LimitsExceeded { limit: None, retry_after: wait }
+    );
+    assert_eq!(
+        error_of(&build(Stage::Cost)),
+        RoutingError::BudgetExceeded { limit: None, retry_after: None }
+    );
     for stage in [
         Stage::Excluded,
         Stage::Tenant,
@@ -153,5 +159,5 @@ fn money_that_is_not_there_is_an_error() {
     let router = fleet::plain(1).build().unwrap();
     let request = fleet::request().prompt_tokens(Tokens(1_000_000)).max_cost(NanoUsd::from_usd(0.5).unwrap());
     let error = router.route(&request, &RoutingContext::default()).unwrap_err();
-    assert_eq!(error, RoutingError::BudgetExceeded);
+    assert_eq!(error, RoutingError::BudgetExceeded { limit: None, retry_after: None });
 }

@@ -34,7 +34,7 @@ fn limits_on_requests_in_flight_are_filled_and_never_exceeded() {
         let held: Vec<_> =
             (0..12).map(|_| route().unwrap_or_else(|error| panic!("{strategy}: {error}"))).collect();
         let refused = route().unwrap_err();
-        assert_eq!(refused, RoutingError::LimitsExceeded { retry_after: None }, "{strategy}");
+        assert_eq!(refused, RoutingError::LimitsExceeded { limit: None, retry_after: None }, "{strategy}");
         drop(held);
         assert!(route().is_ok(), "{strategy}");
     }
