@@ -5,7 +5,6 @@ use core::time::Duration;
 use waypost_core::{Age, StampedCell, Timestamp};
 
 use crate::Rate;
-use crate::pace::UNITS;
 
 /// Cells in a row. Two parties share both their cells with a chance of one in 4,096.
 const CELLS: usize = 64;
@@ -38,19 +37,19 @@ impl FairShares {
         Self { rows: [row(), row()], half_life: Age::of(half_life), whole: whole as f32 }
     }
 
-    /// Whether a party may take `units` where others wait.
-    pub(crate) fn is_within(&self, party: u64, units: u64, now: Timestamp) -> bool {
+    /// Whether a party may take so much where others wait.
+    pub(crate) fn is_within(&self, party: u64, amount: u64, now: Timestamp) -> bool {
         let own = self.cells(party).map(|cell| self.used(cell, now)).fold(f32::MAX, f32::min);
         let others = self.rows[0].iter().filter(|cell| self.used(cell, now) > self.whole * ACTIVE).count();
-        own + amount(units) <= self.whole / others.max(1) as f32
+        own + amount as f32 <= self.whole / others.max(1) as f32
     }
 
     /// Counts what a party took.
-    pub(crate) fn record(&self, party: u64, units: u64, now: Timestamp) {
+    pub(crate) fn record(&self, party: u64, amount: u64, now: Timestamp) {
         for cell in self.cells(party) {
             cell.update(now, |before| {
                 let faded = before.map_or(0.0, |(used, age)| used * age.decay(self.half_life));
-                Some(faded + amount(units))
+                Some(faded + amount as f32)
             });
         }
     }
@@ -63,8 +62,4 @@ impl FairShares {
         let places = [party as usize % CELLS, (party >> 32) as usize % CELLS];
         self.rows.iter().zip(places).map(|(row, place)| &row[place])
     }
-}
-
-fn amount(units: u64) -> f32 {
-    units as f32 / UNITS as f32
 }

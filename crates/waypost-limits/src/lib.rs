@@ -15,6 +15,8 @@ mod learned;
 mod limit;
 mod limits;
 mod meter;
+#[cfg(all(test, loom))]
+mod models;
 mod pace;
 mod period;
 mod pool_limits;

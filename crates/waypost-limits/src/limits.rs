@@ -157,8 +157,8 @@ impl Limits {
     }
 
     /// The version after this one. What is used carries over to a limit of the same name if it bounds the same kind of
-    /// thing per the same dimensions, and a budget the same period. A changed rate holds from now on: what was taken
-    /// stays taken.
+    /// thing per the same dimensions, a budget the same period. A changed rate holds from now on, and what was taken stays
+    /// taken; one that is more than some sixty times faster or slower starts anew.
     ///
     /// # Errors
     ///
@@ -489,7 +489,10 @@ impl Limit {
     fn carries_over_to(&self, next: &Self) -> bool {
         let same_kind = match (&self.bound, &next.bound) {
             (Bound::Budget(before), Bound::Budget(next)) => before.period == next.period,
-            (before, next) => core::mem::discriminant(before) == core::mem::discriminant(next),
+            (Bound::Requests(before), Bound::Requests(next))
+            | (Bound::Tokens(before), Bound::Tokens(next)) => Pace::may_become(before, next),
+            (Bound::Concurrency(_), Bound::Concurrency(_)) => true,
+            _ => false,
         };
         same_kind && self.per == next.per
     }

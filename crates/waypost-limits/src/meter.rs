@@ -10,7 +10,7 @@ use crate::account::{Account, Balance, Denied, Lease, Reserved};
 use crate::fair_shares::FairShares;
 use crate::gauge::Gauge;
 use crate::limit::{Bound, Budget, Limit};
-use crate::pace::{Pace, UNITS};
+use crate::pace::Pace;
 use crate::rate_meter::{Mark, RateMeter, Refused};
 use crate::{Period, PeriodWindow, Rate, Subject};
 
@@ -94,12 +94,12 @@ impl RateState {
     #[inline]
     pub(crate) fn take(&self, limit: &Limit, wanted: Wanted, now: Timestamp) -> Result<(Mark, u64), Refused> {
         let pace = self.pace.load();
-        let units = units(wanted.amount)?;
+        let units = pace.units(wanted.amount).ok_or(Refused::Never)?;
         let most = limit.reserve.left_of(pace.burst(), wanted.priority);
         self.share(&pace, wanted, units, now)?;
         let mark = self.meter.take(&pace, now, units, most)?;
         if let (Some(shares), Some(party)) = (&self.fair, wanted.party) {
-            shares.record(party, units, now);
+            shares.record(party, wanted.amount, now);
         }
         Ok((mark, units))
     }
@@ -108,7 +108,7 @@ impl RateState {
     #[inline]
     pub(crate) fn would_admit(&self, limit: &Limit, wanted: Wanted, now: Timestamp) -> Result<(), Refused> {
         let pace = self.pace.load();
-        let units = units(wanted.amount)?;
+        let units = pace.units(wanted.amount).ok_or(Refused::Never)?;
         let most = limit.reserve.left_of(pace.burst(), wanted.priority);
         self.share(&pace, wanted, units, now)?;
         self.meter.would_admit(&pace, now, units, most)
@@ -117,11 +117,12 @@ impl RateState {
     /// Corrects what was taken to what was used.
     #[inline]
     pub(crate) fn correct(&self, mark: Mark, taken: u64, used: u64, now: Timestamp) {
-        let used = used.saturating_mul(UNITS);
+        let pace = self.pace.load();
+        let used = pace.units(used).unwrap_or(u64::MAX);
         if used < taken {
-            self.meter.give_back(&self.pace.load(), now, mark, taken - used);
+            self.meter.give_back(&pace, now, mark, taken - used);
         } else if used > taken {
-            self.meter.charge(&self.pace.load(), now, used - taken);
+            self.meter.charge(&pace, now, used - taken);
         }
     }
 
@@ -129,8 +130,8 @@ impl RateState {
     pub(crate) fn left(&self, now: Timestamp) -> (u64, u64, Option<Duration>) {
         let pace = self.pace.load();
         let used = self.meter.used(&pace, now);
-        let full = pace.time_to(pace.read(now).floor + used, now);
-        (pace.burst().saturating_sub(used) / UNITS, pace.burst() / UNITS, full)
+        let full = pace.time_to(pace.read(now) + used, now);
+        (pace.whole(pace.burst().saturating_sub(used)), pace.whole(pace.burst()), full)
     }
 
     /// Where half of the burst is used, only who is within their share takes more.
@@ -138,17 +139,12 @@ impl RateState {
     fn share(&self, pace: &Pace, wanted: Wanted, units: u64, now: Timestamp) -> Result<(), Refused> {
         let (Some(shares), Some(party)) = (&self.fair, wanted.party) else { return Ok(()) };
         let used = self.meter.used(pace, now);
-        if used + units <= pace.burst() / 2 || shares.is_within(party, units, now) {
+        let half = pace.burst() / 2;
+        if used + units <= half || shares.is_within(party, wanted.amount, now) {
             return Ok(());
         }
-        Err(Refused::Spent(
-            pace.time_to(pace.read(now).floor + (used + units).saturating_sub(pace.burst() / 2), now),
-        ))
+        Err(Refused::Spent(pace.time_to(pace.read(now) + (used + units).saturating_sub(half), now)))
     }
-}
-
-fn units(amount: u64) -> Result<u64, Refused> {
-    amount.checked_mul(UNITS).ok_or(Refused::Never)
 }
 
 /// Counts a request as under way.
@@ -169,7 +165,7 @@ pub(crate) fn most_under_way(limit: &Limit, most: NonZeroU32, priority: RequestP
 }
 
 impl BudgetState {
-    fn new(budget: &Budget, moment: Moment) -> Self {
+    pub(crate) fn new(budget: &Budget, moment: Moment) -> Self {
         let window = moment.wall.map_or(PeriodWindow::NEVER, |wall| budget.period.window_at(wall));
         Self { account: SnapshotCell::new(Account::new(window, budget.amount)) }
     }

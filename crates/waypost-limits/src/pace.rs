@@ -6,13 +6,21 @@ use waypost_core::Timestamp;
 
 use crate::Rate;
 
-/// Parts of one request or token that the clock of a rate counts.
-pub(crate) const UNITS: u64 = 1 << 10;
-/// One more than the most units at which a clock still runs; beyond, nothing is admitted any more.
+/// Units in which a clock advances in a second, at the most, as a power of two: about one in a nanosecond, so that
+/// rounding to a unit admits nothing earlier than by some nanoseconds. In 62 bits there are a hundred years of them.
+const UNITS_PER_SECOND_BITS: u32 = 30;
+/// A burst in units has at most so many bits.
+const BURST_BITS: u32 = 60;
+/// A clock's advance in a nanosecond is kept as a fraction of this power of two.
+const FRACTION_BITS: u32 = 60;
+/// What is beyond this is not counted any more, and nothing is admitted.
 const END: u64 = 1 << 62;
+/// A clock may be continued at a rate that is this much faster or slower, as a power of two: its units stay what they
+/// are, so at much faster rates it would end too soon and at much slower ones be too coarse.
+const CHANGE_BITS: u32 = 6;
 
-/// The clock of a rate. It runs in units of what is limited, [`UNITS`] to one, at the rate; a bucket that was emptied at
-/// one time and refills since is the difference of two of its readings. It is computed from where it started, never
+/// The clock of a rate. It runs in units of what is limited, some of them to one, at the rate; a bucket that was emptied
+/// at one time and refills since is the difference of two of its readings. It is computed from where it started, never
 /// added to, so that no fraction is lost however often it is read. A clock may be continued at another rate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pace {
@@ -20,71 +28,60 @@ pub(crate) struct Pace {
     from: Timestamp,
     /// What it showed there.
     at: u64,
-    /// It advances by `units` in `nanos`; without a common divisor.
-    units: u64,
-    nanos: u64,
-    /// The most that is admitted at once.
+    /// By how much it advances in a nanosecond, in fractions of a unit; rounded up, so that it is never late.
+    advance: u64,
+    /// The most that is admitted at once, in units.
     burst: u64,
-}
-
-/// A reading between two units.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Reading {
-    pub(crate) floor: u64,
-    pub(crate) ceil: u64,
+    /// One of what is limited has two to the power of this many units.
+    bits: u32,
 }
 
 impl Pace {
     /// A clock that starts at `from`.
     pub(crate) fn new(rate: &Rate, from: Timestamp) -> Self {
-        Self::starting(rate, from, 0)
+        Self::starting(rate, from, 0, bits_for(rate))
     }
 
     /// The same clock at another rate from `now` on.
     pub(crate) fn continued(&self, rate: &Rate, now: Timestamp) -> Self {
-        Self::starting(rate, self.from.max(now), self.read(now).floor)
+        Self::starting(rate, self.from.max(now), self.read(now), self.bits)
     }
 
-    /// Stands still and admits nothing, from where this one is at `now`.
-    pub(crate) fn stopped(&self, now: Timestamp) -> Self {
-        Self { from: self.from.max(now), at: self.read(now).floor, units: 0, nanos: 1, burst: 0 }
+    /// Whether clocks of one rate may be continued at another.
+    pub(crate) fn may_become(rate: &Rate, other: &Rate) -> bool {
+        let (bits, others) = (bits_for(rate), bits_for(other));
+        let burst_fits = other.burst_size() >> (BURST_BITS - bits.min(BURST_BITS)) == 0;
+        bits.abs_diff(others) <= CHANGE_BITS && burst_fits
     }
 
-    fn starting(rate: &Rate, from: Timestamp, at: u64) -> Self {
-        // At most 2^24 × 366 × 86,400 × 2^10, which is less than 2^59; a period has at most 2^55 ns.
-        let (units, nanos) = (rate.quota() * UNITS, rate.period().as_nanos() as u64);
-        let common = gcd(units, nanos);
-        let burst = rate.burst_size() * UNITS;
-        Self { from, at, units: units / common, nanos: nanos / common, burst }
+    fn starting(rate: &Rate, from: Timestamp, at: u64, bits: u32) -> Self {
+        let units = u128::from(rate.quota()) << bits;
+        // At most 2^55 × 2^6 units in a period: the product has at most 121 bits, and the quotient, a few units in a
+        // nanosecond, fits.
+        let advance = (units << FRACTION_BITS).div_ceil(rate.period().as_nanos());
+        let advance = u64::try_from(advance).unwrap_or(u64::MAX);
+        Self { from, at, advance, burst: rate.burst_size() << bits, bits }
     }
 
-    /// What it shows.
+    /// What it shows, in units.
     #[inline]
-    pub(crate) fn read(&self, now: Timestamp) -> Reading {
+    pub(crate) fn read(&self, now: Timestamp) -> u64 {
         let elapsed = now.as_nanos().saturating_sub(self.from.as_nanos());
-        let (advance, is_exact) = match elapsed.checked_mul(self.units) {
-            Some(product) => (product / self.nanos, product.is_multiple_of(self.nanos)),
-            None => self.read_wide(elapsed),
-        };
-        let floor = self.at.saturating_add(advance).min(END);
-        Reading { floor, ceil: floor + u64::from(!is_exact) }
-    }
-
-    #[cold]
-    fn read_wide(&self, elapsed: u64) -> (u64, bool) {
-        let product = u128::from(elapsed) * u128::from(self.units);
-        let nanos = u128::from(self.nanos);
-        (u64::try_from(product / nanos).unwrap_or(u64::MAX), product.is_multiple_of(nanos))
+        let advanced = (u128::from(elapsed) * u128::from(self.advance)) >> FRACTION_BITS;
+        u64::try_from(advanced).unwrap_or(u64::MAX).saturating_add(self.at).min(END)
     }
 
     /// How long from `now` until it shows `reading`; `None` when it never does.
     pub(crate) fn time_to(&self, reading: u64, now: Timestamp) -> Option<Duration> {
         let ahead = reading.saturating_sub(self.at);
-        if ahead > 0 && (self.units == 0 || reading >= END) {
+        if ahead == 0 {
+            return Some(Duration::ZERO);
+        }
+        if self.advance == 0 || reading >= END {
             return None;
         }
-        let nanos = (u128::from(ahead) * u128::from(self.nanos)).div_ceil(u128::from(self.units.max(1)));
-        let due = u128::from(self.from.as_nanos()) + nanos;
+        let elapsed = (u128::from(ahead) << FRACTION_BITS).div_ceil(u128::from(self.advance));
+        let due = u128::from(self.from.as_nanos()) + elapsed;
         let wait = due.saturating_sub(now.as_nanos().into());
         Some(Duration::from_nanos(u64::try_from(wait).unwrap_or(u64::MAX)))
     }
@@ -95,18 +92,30 @@ impl Pace {
         self.burst
     }
 
-    /// Whether a sum of units is beyond what the clock can tell.
+    /// An amount of what is limited in units; `None` when that is more than can be counted.
+    #[inline]
+    pub(crate) fn units(&self, amount: u64) -> Option<u64> {
+        (amount >> (62 - self.bits) == 0).then(|| amount << self.bits)
+    }
+
+    /// Whole ones of what is limited in a number of units.
+    pub(crate) const fn whole(&self, units: u64) -> u64 {
+        units >> self.bits
+    }
+
+    /// Whether a sum of units is beyond what is counted.
     #[inline]
     pub(crate) const fn is_beyond(units: u64) -> bool {
         units >= END
     }
 }
 
-const fn gcd(mut a: u64, mut b: u64) -> u64 {
-    while b > 0 {
-        (a, b) = (b, a % b);
-    }
-    a
+/// As many units to one as a second's advance and the burst leave room for.
+fn bits_for(rate: &Rate) -> u32 {
+    let seconds = (1_u128 << UNITS_PER_SECOND_BITS) * rate.period().as_nanos();
+    let by_rate = (seconds / (u128::from(rate.quota()) * 1_000_000_000)).max(1).ilog2();
+    let by_burst = BURST_BITS - 1 - rate.burst_size().ilog2();
+    by_rate.min(by_burst)
 }
 
 #[cfg(test)]
@@ -115,21 +124,20 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// The oracle is the definition in 128-bit arithmetic.
+        /// The oracle is the definition in 128-bit arithmetic: not late at all, and early by less than two units.
         #[test]
-        fn it_shows_rate_times_time_rounded_both_ways(
-            quota in 1..1_u64 << 40, period in 1_000_000..1_u64 << 54, from: u64, elapsed in 0..1_u64 << 60,
+        fn it_shows_rate_times_time(
+            quota in 1..1_u64 << 40, period in 1_000_000..1_u64 << 54, from: u64, elapsed in 0..1_u64 << 58,
         ) {
-            prop_assume!(Rate::new(quota, Duration::from_nanos(period)).is_ok());
-            let rate = Rate::new(quota, Duration::from_nanos(period)).unwrap();
+            let rate = Rate::new(quota, Duration::from_nanos(period));
+            prop_assume!(rate.is_ok());
             let from = from >> 4;
-            let pace = Pace::new(&rate, Timestamp::from_nanos(from));
-            let reading = pace.read(Timestamp::from_nanos(from + elapsed));
-            let exact = u128::from(elapsed) * u128::from(quota) * u128::from(UNITS);
-            let period = u128::from(period);
-            prop_assume!(exact / period < u128::from(END));
-            prop_assert_eq!(u128::from(reading.floor), exact / period);
-            prop_assert_eq!(u128::from(reading.ceil), exact.div_ceil(period));
+            let pace = Pace::new(&rate.unwrap().burst(1).unwrap(), Timestamp::from_nanos(from));
+            let reading = u128::from(pace.read(Timestamp::from_nanos(from + elapsed)));
+            let one = u128::from(pace.units(1).unwrap());
+            let exact = u128::from(elapsed) * u128::from(quota) / u128::from(period) * one
+                + u128::from(elapsed) * u128::from(quota) % u128::from(period) * one / u128::from(period);
+            prop_assert!(reading >= exact && reading <= exact + 1, "{reading} is not {exact}");
         }
 
         #[test]
@@ -139,11 +147,24 @@ mod tests {
             let rate = Rate::new(quota, Duration::from_millis(period));
             prop_assume!(rate.is_ok());
             let (pace, now) = (Pace::new(&rate.unwrap(), Timestamp::ORIGIN), Timestamp::from_nanos(77));
-            let reading = pace.read(now).floor + ahead;
+            let reading = pace.read(now) + ahead;
             let due = now + pace.time_to(reading, now).unwrap();
-            prop_assert!(pace.read(due).floor >= reading);
+            prop_assert!(pace.read(due) >= reading);
             let before = Timestamp::from_nanos(due.as_nanos() - 1);
-            prop_assert!(due == now || pace.read(before).floor < reading);
+            prop_assert!(due == now || pace.read(before) < reading);
+        }
+
+        /// Every rate that there may be has units, and its burst fits.
+        #[test]
+        fn every_rate_has_a_clock(quota: u64, period: u64, burst in 1..=crate::MAX_BURST) {
+            let rate = Rate::new(quota >> (quota % 64), Duration::from_nanos(period >> (period % 64)));
+            prop_assume!(rate.is_ok());
+            let rate = rate.unwrap().burst(burst).unwrap();
+            let pace = Pace::new(&rate, Timestamp::ORIGIN);
+            prop_assert_eq!(pace.units(burst), Some(pace.burst()));
+            prop_assert!(pace.burst() < 1 << 60 && pace.whole(pace.burst()) == burst);
+            let century = Timestamp::ORIGIN + Duration::from_secs(100 * 365 * 86_400);
+            prop_assert!(pace.read(century) < END);
         }
     }
 
@@ -151,9 +172,9 @@ mod tests {
     fn b53_t05_it_saturates() {
         let rate = Rate::per_second(crate::rate::MAX_PER_SECOND).unwrap();
         let pace = Pace::new(&rate, Timestamp::from_nanos(5));
-        assert_eq!(pace.read(Timestamp::ORIGIN), Reading { floor: 0, ceil: 0 });
-        assert!(pace.read(Timestamp::MAX).floor <= END);
+        assert_eq!(pace.read(Timestamp::ORIGIN), 0);
+        assert_eq!(pace.read(Timestamp::MAX), END);
         assert_eq!(pace.time_to(END, Timestamp::ORIGIN), None);
-        assert_eq!(pace.stopped(Timestamp::ORIGIN).time_to(1, Timestamp::ORIGIN), None);
+        assert_eq!(pace.units(u64::MAX), None);
     }
 }

@@ -4,8 +4,8 @@ use core::fmt;
 use core::num::NonZeroU64;
 use core::time::Duration;
 
-/// The fastest rate, per second: seven times the largest limit that a provider publishes (150 million tokens a minute).
-/// The internal clock counts thousandths of what is limited in 64 bits; at this rate it lasts for 34 years.
+/// The fastest rate, per second: a billion a minute, seven times the largest limit that a provider publishes (150 million
+/// tokens a minute). One of what is limited then takes 64 ns, in which the internal clock can still tell it apart.
 pub const MAX_PER_SECOND: u64 = 1 << 24;
 /// The longest period.
 pub const MAX_PERIOD: Duration = Duration::from_secs(366 * 86_400);

@@ -21,7 +21,9 @@ const RETIRED: u64 = u64::MAX;
 /// back would admit it a second time; what is ahead of the clock can be given back: at most u − R − V. Whoever gives
 /// back moves those behind forward, which raising R does for all of them at once. So places in the queue never overlap,
 /// all that may still be given back is part of U − R − V ≤ burst, and in any window what is admitted, less what is
-/// given back of it, is at most rate × window + burst, however late results come.
+/// given back of it, is at most rate × window + burst, however late results come; to within what the rate admits in
+/// four nanoseconds (rounding of the clock) and in the time that passes between a caller's reading of the time and its
+/// call.
 #[derive(Debug)]
 pub(crate) struct RateMeter {
     taken: AtomicU64,
@@ -52,25 +54,28 @@ impl RateMeter {
     #[inline]
     pub(crate) fn take(&self, pace: &Pace, now: Timestamp, n: u64, most: u64) -> Result<Mark, Refused> {
         let clock = pace.read(now);
-        // Acquire, with the release of `give_back`: whoever sees the place that a return made sees the return. An older
+        // Acquire, with the releases below and in `give_back`: whoever sees a place sees the returns before it. An older
         // value makes the bucket look fuller than it is, and admits less.
-        let returned = self.returned.load(Ordering::Acquire);
-        let mut taken = self.taken.load(Ordering::Relaxed);
+        let mut taken = self.taken.load(Ordering::Acquire);
+        let mut returned = self.returned.load(Ordering::Acquire);
         loop {
             if taken == RETIRED {
                 return Err(Refused::Retired);
             }
             let full_at = taken.saturating_sub(returned);
-            let used = if full_at <= clock.ceil { 0 } else { full_at - clock.floor };
+            let used = full_at.saturating_sub(clock);
             if !fits(pace, n, most, used) {
-                return Err(refusal(pace, now, n, most, clock.floor + used));
+                let known = core::mem::replace(&mut returned, self.returned.load(Ordering::Acquire));
+                if known != returned {
+                    continue;
+                }
+                return Err(refusal(pace, now, n, most, full_at));
             }
-            let next = full_at.max(clock.ceil) + returned + n;
+            let next = (full_at.max(clock) + n).saturating_add(returned);
             if Pace::is_beyond(next) {
                 return Err(Refused::Never);
             }
-            // Relaxed: the counter guards no other memory; its modification order alone makes the sum exact.
-            match self.taken.compare_exchange_weak(taken, next, Ordering::Relaxed, Ordering::Relaxed) {
+            match self.taken.compare_exchange_weak(taken, next, Ordering::Release, Ordering::Acquire) {
                 Ok(_) => return Ok(Mark(next)),
                 Err(seen) => taken = seen,
             }
@@ -82,8 +87,7 @@ impl RateMeter {
         let clock = pace.read(now);
         let returned = self.returned.load(Ordering::Acquire);
         let charged = |taken: u64| {
-            let next =
-                taken.saturating_sub(returned).max(clock.ceil).saturating_add(returned).saturating_add(n);
+            let next = taken.saturating_sub(returned).max(clock).saturating_add(returned).saturating_add(n);
             (taken != RETIRED).then_some(next.min(RETIRED - 1))
         };
         // Nothing to do when it was put away: it was full, so nobody misses it.
@@ -93,7 +97,7 @@ impl RateMeter {
     /// Gives back up to `unused` units of a taking, as much of them as the clock has not passed. Returns how much.
     #[inline]
     pub(crate) fn give_back(&self, pace: &Pace, now: Timestamp, mark: Mark, unused: u64) -> u64 {
-        let passed = pace.read(now).ceil;
+        let passed = pace.read(now);
         let mut returned = self.returned.load(Ordering::Relaxed);
         loop {
             let ahead = mark.0.saturating_sub(returned).saturating_sub(passed);
@@ -113,11 +117,9 @@ impl RateMeter {
     /// What is used of the burst, in units.
     #[inline]
     pub(crate) fn used(&self, pace: &Pace, now: Timestamp) -> u64 {
-        let clock = pace.read(now);
+        let taken = self.taken.load(Ordering::Acquire);
         let returned = self.returned.load(Ordering::Acquire);
-        let taken = self.taken.load(Ordering::Relaxed);
-        let full_at = taken.saturating_sub(returned);
-        if taken == RETIRED || full_at <= clock.ceil { 0 } else { full_at - clock.floor }
+        if taken == RETIRED { 0 } else { taken.saturating_sub(returned).saturating_sub(pace.read(now)) }
     }
 
     /// Whether `n` units could be taken now; nothing is.
@@ -127,14 +129,14 @@ impl RateMeter {
         if fits(pace, n, most, used) {
             return Ok(());
         }
-        Err(refusal(pace, now, n, most, pace.read(now).floor + used))
+        Err(refusal(pace, now, n, most, pace.read(now) + used))
     }
 
     /// Puts the meter away if the bucket is full: one that is made anew is the same. Returns whether it did.
     pub(crate) fn retire(&self, pace: &Pace, now: Timestamp) -> bool {
         let returned = self.returned.load(Ordering::Acquire);
         let taken = self.taken.load(Ordering::Relaxed);
-        let is_full = taken != RETIRED && taken.saturating_sub(returned) <= pace.read(now).floor;
+        let is_full = taken != RETIRED && taken.saturating_sub(returned) <= pace.read(now);
         // Whoever takes meanwhile changes the counter, and the meter stays.
         is_full && self.taken.compare_exchange(taken, RETIRED, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
@@ -152,5 +154,5 @@ fn refusal(pace: &Pace, now: Timestamp, n: u64, most: u64, full_at: u64) -> Refu
     if n > pace.burst() {
         return Refused::Never;
     }
-    Refused::Spent(pace.time_to((full_at + n).saturating_sub(most.max(n)), now))
+    Refused::Spent(pace.time_to(full_at.saturating_add(n).saturating_sub(most.max(n)), now))
 }

@@ -11,7 +11,8 @@ pub(super) fn run(arguments: &[String]) -> Result<()> {
     let core = ["--package", "waypost-core", "--test", "loom"];
     let balancers = ["--package", "waypost-balancers", "--lib", "models"];
     let health = ["--package", "waypost-health", "--lib", "models"];
-    for models in [core, balancers, health] {
+    let limits = ["--package", "waypost-limits", "--lib", "models"];
+    for models in [core, balancers, health, limits] {
         let mut test = cargo(&["test", "--release", "--target-dir", "target/loom"]);
         let test = test.args(models).env("RUSTFLAGS", "--cfg loom").env("LOOM_MAX_PREEMPTIONS", &preemptions);
         command::run(test)?;
