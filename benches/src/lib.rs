@@ -13,8 +13,12 @@ pub mod breakers;
 mod expressions;
 pub mod fleet;
 pub mod floor;
+#[cfg(feature = "peers")]
+pub mod governors;
+mod metered;
 pub mod naive;
 mod naive_health;
+mod naive_limits;
 mod naive_picks;
 mod naive_rules;
 #[cfg(feature = "peers")]
@@ -26,7 +30,9 @@ mod screening;
 
 #[cfg(feature = "peers")]
 pub use expressions::Expressions;
+pub use metered::Metered;
 pub use naive_health::NaiveHealth;
+pub use naive_limits::NaiveLimits;
 pub use naive_picks::NaivePicks;
 pub use naive_rules::NaiveRules;
 pub use picks::Picks;

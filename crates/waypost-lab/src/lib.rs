@@ -64,8 +64,8 @@ pub mod trace;
 pub use arrivals::{Arrival, ArrivalProcess, Arrivals};
 pub use charts::ChartError;
 pub use profile::{Episode, ProviderProfile, RateLimit, ServiceTime, Trouble};
-pub use report::{HealthNote, LatencySummary, ProviderReport, Report, TimelineBin};
-pub use scenario::{Deployment, Scenario};
+pub use report::{BudgetReport, LatencySummary, Note, ProviderReport, Report, TimelineBin};
+pub use scenario::{Deployment, Scenario, TenantProfile};
 pub use simulation::{Simulation, SimulationError};
 
 #[cfg(doctest)]

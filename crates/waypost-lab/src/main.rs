@@ -15,7 +15,7 @@ use waypost_lab::{Arrival, Report, Scenario, Simulation, trace};
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask lab")]
 struct Options {
-    /// The fleet: outage, calm, brown-out or rate-limit.
+    /// The fleet: outage, calm, brown-out, rate-limit or demo.
     #[arg(long, default_value = "outage")]
     scenario: String,
     /// A trace to replay, plain or gzip: Azure LLM inference 2023 (CSV) or Mooncake (JSON lines).

@@ -7,6 +7,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 use waypost::RequestResult;
 use waypost::core::{NanoUsd, ProviderId};
+use waypost::limits::{Level, LimitReport};
 
 use crate::Scenario;
 use crate::outcome::Ending;
@@ -63,13 +64,31 @@ pub struct Report {
     /// What happened when, in equal parts of the run.
     pub timeline: Vec<TimelineBin>,
     /// What happened to the candidates' health, in the order of time.
-    pub health: Vec<HealthNote>,
+    pub health: Vec<Note>,
+    /// What happened to limits, in the order of time.
+    pub limits: Vec<Note>,
+    /// What is settled of each budget at the end.
+    pub budgets: Vec<BudgetReport>,
 }
 
-/// One change of health.
+/// What became of one budget.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
-pub struct HealthNote {
+pub struct BudgetReport {
+    /// Its name.
+    pub budget: String,
+    /// What requests cost that ended.
+    pub settled_nano_usd: u64,
+    /// What is still reserved: nothing, or something leaked.
+    pub reserved_nano_usd: u64,
+    /// The whole.
+    pub of_nano_usd: u64,
+}
+
+/// One thing that happened to health or to limits.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Note {
     /// When, in seconds.
     pub at_s: f64,
     /// What, such as `together/llama-3-70b: circuit closed`.
@@ -146,6 +165,24 @@ impl Report {
     pub const fn cost(&self) -> NanoUsd {
         NanoUsd(self.cost_nano_usd)
     }
+}
+
+/// What is known when a run has ended.
+pub(crate) struct AtEnd {
+    pub(crate) in_flight: u64,
+    pub(crate) health: Vec<Note>,
+    pub(crate) limits: Vec<Note>,
+    pub(crate) budgets: Vec<LimitReport>,
+}
+
+fn budget(report: &LimitReport) -> Option<BudgetReport> {
+    let Level::Money { settled, reserved, of, .. } = report.level else { return None };
+    Some(BudgetReport {
+        budget: report.limit.to_string(),
+        settled_nano_usd: settled.0,
+        reserved_nano_usd: reserved.0,
+        of_nano_usd: of.0,
+    })
 }
 
 /// Collects a report while a run goes on.
@@ -292,14 +329,7 @@ impl Recorder {
         &mut self.bins[((part * BINS as f64) as usize).min(BINS - 1)]
     }
 
-    pub(crate) fn report(
-        self,
-        scenario: &Scenario,
-        seed: u64,
-        in_flight_at_end: u64,
-        in_system: &[f64],
-        health: Vec<HealthNote>,
-    ) -> Report {
+    pub(crate) fn report(self, scenario: &Scenario, seed: u64, in_system: &[f64], at_end: AtEnd) -> Report {
         let routed: u64 = self.providers.iter().map(|provider| provider.requests).sum();
         let refused: u64 = self.refused.values().sum();
         let failed: u64 = self.failed.values().sum();
@@ -319,7 +349,7 @@ impl Recorder {
             succeeded,
             failed,
             unanswered: requests - succeeded,
-            in_flight_at_end,
+            in_flight_at_end: at_end.in_flight,
             duration_s: self.length.as_secs_f64(),
             time_to_first_token: self.first_token.summary(),
             total_time: self.total.summary(),
@@ -327,7 +357,9 @@ impl Recorder {
             answers_of_unknown_price: self.providers.iter().map(|p| p.requests - p.failed - p.priced).sum(),
             imbalance: largest * providers.len() as f64,
             timeline: self.timeline(),
-            health,
+            health: at_end.health,
+            limits: at_end.limits,
+            budgets: at_end.budgets.iter().filter_map(budget).collect(),
             refused_by_kind: self.refused,
             failed_by_kind: self.failed,
             providers,

@@ -24,6 +24,19 @@ pub struct Scenario {
     pub requests: u64,
     /// How often a caller tries again, at another provider, when a request fails.
     pub retries: u32,
+    /// Whose requests some of the arrivals are; the rest are nobody's.
+    pub tenants: Vec<TenantProfile>,
+}
+
+/// A tenant that makes some of the requests and may spend so much on them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TenantProfile {
+    /// The name.
+    pub name: &'static str,
+    /// The share of arrivals, 0 to 1.
+    pub share: f64,
+    /// What it may spend in the run, in dollars; in the router's limits the budget is named after the tenant.
+    pub budget: f64,
 }
 
 /// A candidate and the profile that simulates it.
@@ -41,7 +54,7 @@ pub(crate) const MODEL: &str = "llama-3-70b";
 impl Scenario {
     /// All scenarios, the default one first.
     pub fn all() -> Vec<Self> {
-        vec![outage(), calm(), brown_out(), rate_limit()]
+        vec![outage(), calm(), brown_out(), rate_limit(), demo()]
     }
 
     /// A scenario by name.
@@ -62,6 +75,16 @@ fn outage() -> Scenario {
         "five providers of one model; together fails in the middle of the run and recovers";
     let trouble = Trouble::Outage { error_rate: 0.9 };
     scenario.deployments[1].profile.episodes = vec![Episode { from: 0.4, until: 0.55, trouble }];
+    scenario
+}
+
+/// What `cargo xtask demo` shows: trouble at a provider, and a tenant that spends what it may.
+fn demo() -> Scenario {
+    let mut scenario = outage();
+    scenario.name = "demo";
+    scenario.description = "five providers of one model; together fails in the middle of the run and recovers; the \
+        tenant acme, which makes a fifth of the requests, reaches its budget of $2";
+    scenario.tenants = vec![TenantProfile { name: "acme", share: 0.2, budget: 2.0 }];
     scenario
 }
 
@@ -106,6 +129,7 @@ fn calm() -> Scenario {
         arrivals: ArrivalProcess::default(),
         requests: 20_000,
         retries: 0,
+        tenants: Vec::new(),
     }
 }
 

@@ -5,9 +5,12 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
-use waypost::core::{ManualClock, ModelName, ProviderId, Timestamp, Tokens};
+use rand::{RngExt, SeedableRng};
+use waypost::core::{
+    Clock, LimitId, ManualClock, ModelName, NanoUsd, ProviderId, TenantId, Timestamp, Tokens,
+};
+use waypost::limits::{Budget, Limit, Period};
 use waypost::{
     BuildError, GatewayRequest, Router, RouterBuilder, RoutingContext, RoutingError, SelectedProvider,
 };
@@ -15,12 +18,15 @@ use waypost::{
 use crate::outcome::{self, Ending, Fault};
 use crate::profile::Service;
 use crate::provider::{Provider, Reception, RequestIndex};
-use crate::report::{HealthNote, Recorder};
+use crate::report::{AtEnd, Note, Recorder};
 use crate::scenario::MODEL;
-use crate::{Arrival, Report, Scenario};
+use crate::{Arrival, Report, Scenario, TenantProfile};
 
 /// Separates the providers' randomness from the arrivals' and the router's, which start at the same seed.
 const PROVIDER_STREAM: u64 = 0x6c61_6221;
+
+/// Separates whose requests arrivals are from all other randomness.
+const TENANT_STREAM: u64 = 0x7465_6e61_6e74;
 
 /// Why a scenario cannot be simulated.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -29,6 +35,9 @@ pub enum SimulationError {
     /// Its fleet is not a valid routing table.
     #[error("the scenario's fleet is not valid")]
     Fleet(#[from] BuildError),
+    /// A tenant has no valid name or budget.
+    #[error("tenant `{0}` is not valid")]
+    Tenant(&'static str),
 }
 
 /// A router in front of simulated providers, in virtual time.
@@ -39,7 +48,36 @@ pub struct Simulation {
     scenario: Scenario,
     seed: u64,
     model: ModelName,
-    told: Arc<Mutex<Vec<HealthNote>>>,
+    told: Told,
+    tenants: Vec<(TenantId, f64)>,
+}
+
+/// What happened to health and to limits, as it happened.
+#[derive(Debug, Clone, Default)]
+struct Told {
+    health: Notes,
+    limits: Notes,
+}
+
+type Notes = Arc<Mutex<Vec<Note>>>;
+
+fn add(notes: &Notes, at: Timestamp, what: String) {
+    let note = Note { at_s: at.since(Timestamp::ORIGIN).as_secs_f64(), what };
+    notes.lock().unwrap_or_else(PoisonError::into_inner).push(note);
+}
+
+fn taken(notes: &Notes) -> Vec<Note> {
+    std::mem::take(&mut *notes.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// A tenant with its share of arrivals and its budget.
+fn tenant(profile: &TenantProfile) -> Result<(TenantId, f64, Limit), SimulationError> {
+    let invalid = || SimulationError::Tenant(profile.name);
+    let id = TenantId::new(profile.name).map_err(|_| invalid())?;
+    let name = LimitId::new(profile.name).map_err(|_| invalid())?;
+    let amount = NanoUsd::from_usd(profile.budget).map_err(|_| invalid())?;
+    let budget = Limit::budget(name, Budget::new(amount, Period::TOTAL)).for_tenant(id.clone());
+    Ok((id, profile.share, budget))
 }
 
 /// A request that was routed and has not ended.
@@ -53,7 +91,13 @@ struct Running {
     waited: Duration,
     ending: Ending,
     service: Service,
-    /// Providers that failed this request before.
+    caller: Caller,
+}
+
+/// Who asks, and who failed them before.
+#[derive(Debug, Clone, Default)]
+struct Caller {
+    tenant: Option<TenantId>,
     failed: Vec<ProviderId>,
 }
 
@@ -69,6 +113,7 @@ struct Run<'a> {
     ends: BinaryHeap<Reverse<(Duration, u64, RequestIndex)>>,
     scheduled: u64,
     rng: Xoshiro256PlusPlus,
+    tenant_rng: Xoshiro256PlusPlus,
     recorder: Recorder,
 }
 
@@ -101,15 +146,14 @@ impl Simulation {
         let candidates = scenario.deployments.iter().map(|deployment| deployment.candidate.clone());
         let builder = candidates.fold(Router::builder(), RouterBuilder::candidate);
         let builder = builder.strategy(scenario.strategy.clone()).seed(seed).shared_clock(shared);
-        let told = Arc::<Mutex<Vec<HealthNote>>>::default();
-        let notes = Arc::clone(&told);
-        let builder = builder.on_health_event(move |event| {
-            let note = HealthNote {
-                at_s: event.now.since(Timestamp::ORIGIN).as_secs_f64(),
-                what: event.to_string(),
-            };
-            notes.lock().unwrap_or_else(PoisonError::into_inner).push(note);
-        });
+        let told = Told::default();
+        let (health, limits, events) =
+            (Arc::clone(&told.health), Arc::clone(&told.limits), Arc::clone(&clock));
+        let builder = builder
+            .on_health_event(move |event| add(&health, event.now, event.to_string()))
+            .on_limit_event(move |event| add(&limits, events.now(), event.to_string()));
+        let tenants: Vec<_> = scenario.tenants.iter().map(tenant).collect::<Result<_, _>>()?;
+        let builder = tenants.iter().fold(builder, |builder, (.., limit)| builder.limit(limit.clone()));
         let router = customize(builder).build()?;
         Ok(Self {
             router,
@@ -118,6 +162,7 @@ impl Simulation {
             seed,
             model: ModelName::new(MODEL).expect("the model's name is valid"),
             told,
+            tenants: tenants.into_iter().map(|(id, share, _)| (id, share)).collect(),
         })
     }
 
@@ -148,8 +193,13 @@ impl Simulation {
         }
         run.end_until(Duration::MAX);
         let in_system: Vec<f64> = run.providers.iter().map(Provider::mean_in_system).collect();
-        let told = std::mem::take(&mut *self.told.lock().unwrap_or_else(PoisonError::into_inner));
-        run.recorder.report(&self.scenario, self.seed, self.router.metrics().in_flight, &in_system, told)
+        let at_end = AtEnd {
+            in_flight: self.router.metrics().in_flight,
+            health: taken(&self.told.health),
+            limits: taken(&self.told.limits),
+            budgets: self.router.limit_reports(),
+        };
+        run.recorder.report(&self.scenario, self.seed, &in_system, at_end)
     }
 
     fn set_clock(&self, now: Duration) {
@@ -174,6 +224,7 @@ impl<'a> Run<'a> {
             ends: BinaryHeap::new(),
             scheduled: 0,
             rng: Xoshiro256PlusPlus::seed_from_u64(simulation.seed ^ PROVIDER_STREAM),
+            tenant_rng: Xoshiro256PlusPlus::seed_from_u64(simulation.seed ^ TENANT_STREAM),
             recorder: Recorder::new(names, length),
         }
     }
@@ -192,39 +243,45 @@ impl<'a> Run<'a> {
 
     fn arrive(&mut self, arrival: &Arrival) {
         self.simulation.set_clock(arrival.at);
-        match self.route(arrival, &[]) {
-            Ok(selected) => self.send(selected, arrival, arrival.at, Vec::new()),
+        let caller = Caller { tenant: self.any_tenant(), failed: Vec::new() };
+        match self.route(arrival, &caller) {
+            Ok(selected) => self.send(selected, arrival, arrival.at, caller),
             Err(error) => self.recorder.refused(arrival.at, error.kind()),
         }
     }
 
-    fn route(&self, arrival: &Arrival, failed: &[ProviderId]) -> Result<SelectedProvider, RoutingError> {
+    /// Whose request the next arrival is, by the tenants' shares.
+    fn any_tenant(&mut self) -> Option<TenantId> {
+        let mut draw = self.tenant_rng.random::<f64>();
+        let drawn = self.simulation.tenants.iter().find(|(_, share)| {
+            draw -= share;
+            draw < 0.0
+        });
+        drawn.map(|(id, _)| id.clone())
+    }
+
+    fn route(&self, arrival: &Arrival, caller: &Caller) -> Result<SelectedProvider, RoutingError> {
         let request = GatewayRequest::for_model(self.simulation.model.clone())
             .prompt_tokens(arrival.prompt)
             .max_tokens(arrival.completion.max(Tokens(1)))
             .streaming(true);
-        let request = failed.iter().cloned().fold(request, GatewayRequest::exclude_provider);
+        let mut request = caller.failed.iter().cloned().fold(request, GatewayRequest::exclude_provider);
+        request.tenant_id.clone_from(&caller.tenant);
         self.simulation.router.route(&request, &RoutingContext::default())
     }
 
     /// The caller tries again at another provider, if it does and there is one.
-    fn try_again(&mut self, arrival: &Arrival, failed: Vec<ProviderId>, now: Duration) {
-        if failed.len() <= self.simulation.scenario.retries as usize
-            && let Ok(selected) = self.route(arrival, &failed)
+    fn try_again(&mut self, arrival: &Arrival, caller: Caller, now: Duration) {
+        if caller.failed.len() <= self.simulation.scenario.retries as usize
+            && let Ok(selected) = self.route(arrival, &caller)
         {
             self.recorder.retried();
-            self.send(selected, arrival, now, failed);
+            self.send(selected, arrival, now, caller);
         }
     }
 
     /// Hands a routed request to its provider.
-    fn send(
-        &mut self,
-        selected: SelectedProvider,
-        arrival: &Arrival,
-        now: Duration,
-        failed: Vec<ProviderId>,
-    ) {
+    fn send(&mut self, selected: SelectedProvider, arrival: &Arrival, now: Duration, caller: Caller) {
         let Some(&provider) = self.places.get(selected.candidate().provider()) else {
             // The caller added a candidate that no profile simulates.
             selected.detach();
@@ -239,7 +296,7 @@ impl<'a> Run<'a> {
             waited: Duration::ZERO,
             ending: Ending::Answered,
             service: self.providers[provider].failing(),
-            failed,
+            caller,
         });
         match self.providers[provider].receive(request, now) {
             Reception::Serve => self.begin(request, now),
@@ -284,8 +341,9 @@ impl<'a> Run<'a> {
             self.begin(next, now);
         }
         if ending != Ending::Answered {
-            let failed = running.failed.into_iter().chain([at]).collect();
-            self.try_again(&arrival, failed, now);
+            let mut caller = running.caller;
+            caller.failed.push(at);
+            self.try_again(&arrival, caller, now);
         }
     }
 

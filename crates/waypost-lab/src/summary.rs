@@ -5,29 +5,35 @@ use std::fmt;
 use comfy_table::{CellAlignment, Table, presets};
 use waypost::core::NanoUsd;
 
-use crate::{LatencySummary, ProviderReport, Report};
+use crate::{LatencySummary, Note, ProviderReport, Report};
 
 /// A table per provider and one paragraph of what happened.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}\n\n{}", table(self), paragraph(self))?;
-        health(self, f)
+        notes("Health", &self.health, f)?;
+        notes("Limits", &self.limits, f)?;
+        self.budgets.iter().try_for_each(|budget| {
+            let [settled, of] =
+                [budget.settled_nano_usd, budget.of_nano_usd].map(|nanos| dollars(Some(nanos)));
+            writeln!(f, "  {:>13}  {}: {settled} of {of} settled", "at the end", budget.budget)
+        })
     }
 }
 
-/// Changes of health that are listed; a report has all.
+/// Notes that are listed; a report has all.
 const LISTED: usize = 24;
 
-/// What happened to the candidates' health, with the times.
-fn health(report: &Report, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    if report.health.is_empty() {
+/// What happened, with the times.
+fn notes(heading: &str, notes: &[Note], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    if notes.is_empty() {
         return Ok(());
     }
-    writeln!(f, "\nHealth:")?;
-    for note in report.health.iter().take(LISTED) {
+    writeln!(f, "\n{heading}:")?;
+    for note in notes.iter().take(LISTED) {
         writeln!(f, "  {:>13}  {}", minutes(note.at_s), note.what)?;
     }
-    match report.health.len().saturating_sub(LISTED) {
+    match notes.len().saturating_sub(LISTED) {
         0 => Ok(()),
         more => writeln!(f, "  … and {} more", grouped(more as u64)),
     }
@@ -78,7 +84,7 @@ fn row(provider: &ProviderReport) -> [String; 7] {
 /// What happened, in words.
 pub(crate) fn paragraph(report: &Report) -> String {
     let arrivals = format!(
-        "{}: {}. {} requests in {} of virtual time by {}: {} routed{}, {} refused, {} in flight at the end.",
+        "{}: {}. {} requests in {} of virtual time by {}: {} routed{}, refused: {}, {} in flight at the end.",
         report.scenario,
         report.description,
         grouped(report.requests),
@@ -86,7 +92,7 @@ pub(crate) fn paragraph(report: &Report) -> String {
         report.strategy,
         grouped(report.routed),
         retried(report),
-        grouped(report.refused),
+        refused(report),
         report.in_flight_at_end,
     );
     let ends = format!(
@@ -113,6 +119,12 @@ fn retried(report: &Report) -> String {
             grouped(report.unanswered)
         ),
     }
+}
+
+fn refused(report: &Report) -> String {
+    let kinds: Vec<_> = report.refused_by_kind.keys().map(|kind| kind.replace('_', " ")).collect();
+    let kinds = if kinds.is_empty() { String::new() } else { format!(" ({})", kinds.join(", ")) };
+    format!("{}{kinds}", grouped(report.refused))
 }
 
 fn spent(report: &Report) -> String {

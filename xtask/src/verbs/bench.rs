@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::command::{self, cargo};
 
 /// The groups, each a bench target.
-const GROUPS: [&str; 4] = ["route", "balancers", "health", "rules"];
+const GROUPS: [&str; 5] = ["route", "balancers", "health", "rules", "limits"];
 
 /// One measured case.
 #[derive(Debug, Deserialize, Serialize)]
@@ -27,19 +27,21 @@ struct Row {
 #[serde(rename_all = "snake_case")]
 enum Size {
     Candidates(usize),
+    Limits(usize),
     Rules(usize),
 }
 
 impl Size {
     const fn number(self) -> usize {
         match self {
-            Self::Candidates(number) | Self::Rules(number) => number,
+            Self::Candidates(number) | Self::Limits(number) | Self::Rules(number) => number,
         }
     }
 
     const fn heading(self) -> &'static str {
         match self {
             Self::Candidates(_) => "candidates",
+            Self::Limits(_) => "limits",
             Self::Rules(_) => "rules",
         }
     }

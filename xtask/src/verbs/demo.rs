@@ -4,5 +4,5 @@ use anyhow::Result;
 
 pub(super) fn run(arguments: &[String]) -> Result<()> {
     super::no_arguments(arguments)?;
-    super::lab::simulate(&["--html", "target/waypost-demo.html"])
+    super::lab::simulate(&["--scenario", "demo", "--html", "target/waypost-demo.html"])
 }

@@ -99,6 +99,7 @@ fn fleet(n: usize, seconds: u64) -> Scenario {
         arrivals: ArrivalProcess::poisson(RATE * n as f64),
         requests: (RATE * n as f64) as u64 * seconds,
         retries: 1,
+        tenants: Vec::new(),
     }
 }
 

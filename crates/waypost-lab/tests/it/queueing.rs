@@ -39,6 +39,7 @@ fn servers() -> Scenario {
         arrivals: ArrivalProcess::poisson(LOAD * SERVERS as f64),
         requests: JOBS as u64,
         retries: 0,
+        tenants: Vec::new(),
     }
 }
 
