@@ -8,7 +8,7 @@ use jiff::civil::{Date, Time};
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 use jiff::{Span, Timestamp};
 
-/// A stretch of the calendar that comes back: an hour, a day, a week, a month, or all time, in the local time of a zone.
+/// A stretch of the calendar that comes back: an hour, a day, a week, a month or all time, in the local time of a zone.
 ///
 /// Days begin at local midnight, or where the clock first passes it; weeks on Monday (ISO 8601); months on their first
 /// day. So the days on which the clock is put forward or back have 23 or 25 hours in most zones. Hours are those of the
@@ -90,8 +90,8 @@ pub struct PeriodWindow {
 
 const HOUR_MS: i64 = 60 * 60 * 1_000;
 
-/// The first and the last moment at which the calendar is asked: the beginnings of the years 1 and 9999. Time before and
-/// after is one window. It leaves the calendar, which ends with the year 9999, room for the next month.
+/// The first and the last moment at which the calendar is asked: the beginnings of the years 1 and 9999. Time before
+/// and after is one window each. It leaves the calendar, which ends with the year 9999, room for the next month.
 const CALENDAR: (i64, i64) = (-62_135_596_800_000, 253_370_764_800_000);
 
 impl Period {
@@ -133,7 +133,7 @@ impl Period {
         self.zone.iana_name().unwrap_or("UTC")
     }
 
-    /// The window that contains a wall time. Before the year 1 and after the year 9998 there is one endless window each.
+    /// The window that contains a wall time. Before the year 1 and after the year 9998 there is one endless window.
     pub fn window(&self, wall: SystemTime) -> PeriodWindow {
         self.window_at(unix_millis(wall))
     }
@@ -163,9 +163,9 @@ impl Period {
 
     /// The days, weeks or months that begin last before or at a moment, and first after it.
     ///
-    /// What the local date says is not enough: where the clock is put back over midnight, the old date comes back
-    /// for a while after the new one began, as in St. John's until 2011. And a date can be left out, as in Apia in 2011;
-    /// its day begins and ends at once. So of the four that may be meant the beginnings are compared.
+    /// What the local date says is not enough: where the clock is put back over midnight, the old date comes back for a
+    /// while after the new one began, as in St. John's until 2011. And a date can be left out, as in Apia in 2011; its
+    /// day begins and ends at once. So of the four that may be meant the beginnings are compared.
     fn days(&self, at: i64) -> (i64, i64) {
         let first = self.first_date(at);
         let edges = [-1, 0, 1, 2].map(|steps| first.and_then(|date| self.edge(date, steps)));
@@ -261,8 +261,8 @@ impl PeriodWindow {
     }
 }
 
-/// Milliseconds since the Unix epoch, rounded down. Times that the number cannot say become the nearest it can, but never
-/// `i64::MAX`, which is the end of endless windows and lies in none.
+/// Milliseconds since the Unix epoch, rounded down. Times that the number cannot say become the nearest it can, but
+/// never `i64::MAX`, which is the end of endless windows and lies in none.
 pub(crate) fn unix_millis(wall: SystemTime) -> i64 {
     match wall.duration_since(SystemTime::UNIX_EPOCH) {
         Ok(after) => i64::try_from(after.as_millis()).map_or(i64::MAX - 1, |ms| ms.min(i64::MAX - 1)),

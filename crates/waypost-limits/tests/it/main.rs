@@ -1,8 +1,11 @@
 //! What limits promise, from outside.
 
+#![forbid(unsafe_code)]
 #![cfg(not(loom))]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod allocations;
+mod captured_headers;
 mod crowd;
 mod fair;
 mod learned;

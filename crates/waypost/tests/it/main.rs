@@ -12,6 +12,7 @@ mod explain;
 mod fleet;
 mod health;
 mod leases;
+mod limits;
 mod rules;
 mod seams;
 mod strategies;
