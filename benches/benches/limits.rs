@@ -31,7 +31,7 @@ fn ours(criterion: &mut Criterion, rows: &Rows, limits: usize) {
     rows.measure(criterion, "check_and_reserve", limits, || black_box(&metered).check_and_reserve());
     rows.measure(criterion, "reserve_and_settle", limits, || black_box(&metered).reserve_and_settle());
     rows.measure_threads(criterion, "reserve_and_settle", limits, 2, || {
-        black_box(&metered).reserve_and_settle()
+        black_box(&metered).reserve_and_settle();
     });
 }
 

@@ -17,6 +17,10 @@ pub struct Expressions {
 
 impl Expressions {
     /// So many rules.
+    ///
+    /// # Panics
+    ///
+    /// Never: the expressions parse.
     pub fn new(rules: usize) -> Self {
         let env = Arc::new(Env::stdlib());
         let compile = |line: &Line| env.compile(&expression(line)).expect("the expression parses");
@@ -33,7 +37,7 @@ impl Expressions {
         context.add_variable_from_value("model", ask.model.to_owned());
         context.add_variable_from_value("region", ask.region.clone());
         context.add_variable_from_value("priority", ask.priority as i64);
-        context.add_variable_from_value("tokens", ask.tokens as i64);
+        context.add_variable_from_value("tokens", ask.tokens.cast_signed());
         let matches = |program: &Program| matches!(program.execute(&context), Ok(Value::Bool(true)));
         self.programs.iter().position(matches)
     }

@@ -414,7 +414,7 @@ impl Kept {
         if let Some(before) = before {
             before.retune(&limit, now);
             let (sole, subjects) = (before.sole.clone(), Arc::clone(&before.subjects));
-            return Self { sole, subjects, pace: before.pace.clone(), limit };
+            return Self { limit, sole, subjects, pace: before.pace.clone() };
         }
         let pace = match &limit.bound {
             Bound::Requests(rate) | Bound::Tokens(rate) => Some(meter::pace(rate, now)),
@@ -424,7 +424,7 @@ impl Kept {
         let meter = |subject| Meter::new(&limit, subject, pace.as_ref(), moment);
         let sole = limit.per.is_empty().then(|| Arc::new(meter(subject)));
         let subjects = Arc::new(Subjects::new(config.max_subjects, meter(Subject::default())));
-        Self { sole, subjects, pace, limit }
+        Self { limit, sole, subjects, pace }
     }
 
     /// Makes the meters go by another version of the limit.

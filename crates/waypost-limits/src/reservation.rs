@@ -17,8 +17,11 @@ use crate::{LimitChange, LimitEvent};
 /// Bodies that a thread keeps for the next requests: more than a thread has between making and ending them.
 const SPARE: usize = 64;
 
+type Spares = Vec<Box<Body>>;
+
 std::thread_local! {
-    static SPARES: RefCell<Vec<Box<Body>>> = const { RefCell::new(Vec::new()) };
+    /// Boxed: a body changes hands by its address.
+    static SPARES: RefCell<Spares> = const { RefCell::new(Vec::new()) };
 }
 
 /// What one request holds of its limits until it ends, in exactly one way: [settled](Self::settle) with what it used,

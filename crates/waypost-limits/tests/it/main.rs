@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 #![cfg(not(loom))]
+#![expect(clippy::print_stdout, reason = "figures and seeds are told")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod allocations;

@@ -89,8 +89,7 @@ fn b47_what_is_wrong_with_limits() {
     use waypost_core::{NanoUsd, Ratio};
     use waypost_limits::{Budget, Period, PriorityReserve};
 
-    let mut upside_down = PriorityReserve::default();
-    upside_down.high = Ratio::new(0.2).unwrap();
+    let upside_down = PriorityReserve { high: Ratio::new(0.2).unwrap(), ..PriorityReserve::default() };
     let wrong = [
         once("twice"),
         once("twice"),

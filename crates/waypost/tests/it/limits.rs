@@ -1,12 +1,14 @@
 //! Limits in the whole decision: who drops out, who is refused and until when, what is settled.
 
+#![expect(clippy::print_stdout, reason = "figures are told")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use waypost::core::{
-    CandidateId, ManualClock, ModelName, NanoUsd, ProviderLimits, ProviderQuota, RequestPriority, RuleId,
-    Stage, Tag, TokenUsage, Tokens,
+    CandidateId, Clock, ManualClock, ModelName, NanoUsd, ProviderLimits, ProviderQuota, RequestPriority,
+    RuleId, Stage, Tag, TokenUsage, Tokens,
 };
 use waypost::limits::{Budget, Dimension, Level, Limit, LimitReport, Period, Rate};
 use waypost::rules::{RoutingAction, Rule, RuleSet};
@@ -166,22 +168,26 @@ fn every_ending_settles() {
     assert_eq!(router.metrics().in_flight, 0);
 }
 
+/// A clock that moves a millisecond whenever it is read.
+#[derive(Debug, Default)]
+struct Stalling(ManualClock);
+
+impl Clock for Stalling {
+    fn now(&self) -> waypost::core::Timestamp {
+        self.0.advance(Duration::from_millis(1));
+        self.0.now()
+    }
+
+    fn wall(&self) -> std::time::SystemTime {
+        self.0.wall()
+    }
+}
+
 /// A decision that took too long was not sent: it leaves nothing behind.
 #[test]
 fn a_decision_that_is_too_late_releases() {
     let mut config = RouterConfig::default();
     config.max_routing_time = Duration::ZERO;
-    #[derive(Debug, Default)]
-    struct Stalling(ManualClock);
-    impl waypost::core::Clock for Stalling {
-        fn now(&self) -> waypost::core::Timestamp {
-            self.0.advance(Duration::from_millis(1));
-            waypost::core::Clock::now(&self.0)
-        }
-        fn wall(&self) -> std::time::SystemTime {
-            waypost::core::Clock::wall(&self.0)
-        }
-    }
     let candidate = ProviderCandidate::openai("a", "m").price_per_million(1.0, 1.0).requests_per_minute(1);
     let builder = Router::builder().config(config).clock(Stalling::default()).candidate(candidate);
     let router = builder.limit(purse("all", 100)).build().unwrap();
