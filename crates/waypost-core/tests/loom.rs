@@ -1,11 +1,14 @@
-//! Models of the protocols where threads meet: the in-flight lease and its limit, the snapshot swap, stamped cells. Run
-//! by `cargo xtask loom`.
+//! Models of the protocols where threads meet: the in-flight lease and its limit, the snapshot swap, stamped cells, the
+//! retry budget. Run by `cargo xtask loom`.
 //!
 //! Each model runs on the shipped types, with loom's atomics under them, and on a mutant with the known bug put back
 //! in, which the model must catch. Invariants are named as in the concurrency chapter of the book.
 
 #![cfg(loom)]
 #![forbid(unsafe_code)]
+
+#[path = "loom/retry_budget.rs"]
+mod retry_budget;
 
 use loom::sync::Arc as LoomArc;
 use loom::sync::atomic::{AtomicU64, Ordering};

@@ -7,13 +7,15 @@ use anyhow::{Result, ensure};
 use crate::command;
 
 /// The tests with threads, leases or swaps; property tests would take hours under an interpreter.
-const TESTS: [&str; 6] = [
+const TESTS: [&str; 8] = [
     "snapshot_cell",
     "live::",
     "stats::",
     "thread_local_histogram",
     "stamped::",
     "generator::tests::threads",
+    "retry_budget::tests::rb_3",
+    "retry_budget::tests::threads",
 ];
 
 pub(super) fn run(arguments: &[String]) -> Result<()> {
