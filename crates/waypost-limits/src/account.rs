@@ -36,6 +36,8 @@ pub(crate) struct Account {
     /// What was granted and handed back; only grows.
     handed_back: AtomicU64,
     reserved: [AtomicU64; PARTS],
+    /// What was reserved when its lease was over; only grows. Some of it may be settled yet.
+    expired: AtomicU64,
 }
 
 /// One reservation: how much, and in which part.
@@ -90,6 +92,7 @@ impl Account {
             settled: zero(),
             handed_back: zero(),
             reserved: [zero(), zero(), zero(), zero()],
+            expired: zero(),
         }
     }
 
@@ -166,11 +169,24 @@ impl Account {
         }
     }
 
+    /// All that was ever handed back.
+    pub(crate) fn handed_back(&self) -> u64 {
+        self.handed_back.load(Ordering::Acquire)
+    }
+
     /// What may still be reserved.
     #[inline]
     pub(crate) fn left(&self) -> u64 {
         let committed = self.committed.load(Ordering::Relaxed);
         self.granted.load(Ordering::Relaxed).saturating_sub(committed)
+    }
+
+    /// What leases hold that are over: as good as free.
+    #[inline]
+    pub(crate) fn overdue(&self, now: Timestamp, lease: Lease) -> u64 {
+        let current = lease.epoch(now);
+        let parts = self.reserved.iter().map(|part| unpack(part.load(Ordering::Relaxed)));
+        parts.filter(|&(of, _)| has_come(of, current)).map(|(_, held)| held).sum()
     }
 
     /// Changes what may be committed.
@@ -200,9 +216,17 @@ impl Account {
         NanoUsd(back)
     }
 
-    /// Puts the account away if nothing was spent, is reserved or was handed back. Returns whether it did.
+    /// Puts the account away if nothing was spent, is reserved or was handed back, and nothing can come late. Returns
+    /// whether it did.
     pub(crate) fn retire(&self) -> bool {
-        self.committed.compare_exchange(0, RETIRED, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        let is_idle =
+            self.committed.compare_exchange(0, RETIRED, Ordering::Acquire, Ordering::Relaxed).is_ok();
+        let is_late = is_idle && self.expired.load(Ordering::Relaxed) > 0;
+        if is_late {
+            // Who came meanwhile looks for a successor, and finds this one.
+            self.committed.store(0, Ordering::Relaxed);
+        }
+        is_idle && !is_late
     }
 
     #[inline]
@@ -247,7 +271,7 @@ impl Account {
             match part.compare_exchange_weak(word, pack(epoch, sum), Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => {
                     // What was there is of a part of time that is over.
-                    self.uncommit(held - kept);
+                    self.expire_held(held - kept);
                     return Some(epoch);
                 }
                 Err(seen) => word = seen,
@@ -268,6 +292,12 @@ impl Account {
         part.fetch_update(Ordering::Relaxed, Ordering::Relaxed, without).is_ok()
     }
 
+    /// Release, before what was held is free: whoever puts the account away because nothing is committed sees this.
+    fn expire_held(&self, held: u64) {
+        self.expired.fetch_add(held, Ordering::Release);
+        self.committed.fetch_sub(held, Ordering::Release);
+    }
+
     fn expire_part(&self, place: usize, current: u16) -> u64 {
         let part = &self.reserved[place];
         let emptied = |word: u64| {
@@ -277,7 +307,7 @@ impl Account {
         match part.fetch_update(Ordering::Relaxed, Ordering::Relaxed, emptied) {
             Ok(word) => {
                 let held = unpack(word).1;
-                self.uncommit(held);
+                self.expire_held(held);
                 held
             }
             Err(_) => 0,
@@ -296,4 +326,39 @@ const fn pack(epoch: u16, amount: u64) -> u64 {
 
 const fn unpack(word: u64) -> (u16, u64) {
     ((word >> MONEY_BITS) as u16, word & MOST_RESERVED)
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// The numbers of parts of time wrap: whatever time it is, a reservation holds for its lease and not for long after.
+    #[test]
+    fn leases_end_wherever_the_numbers_wrap() {
+        let lease = Lease::of(Duration::from_secs(2));
+        for start in (0..10).chain(65_525..65_545).chain(131_065..131_080) {
+            let account = Account::new(PeriodWindow::NEVER, NanoUsd(10));
+            let at = |seconds: u64| Timestamp::ORIGIN + Duration::from_secs(start + seconds);
+            let leaked = account.reserve(6, at(0), lease, false).unwrap();
+            assert_eq!(account.reserve(5, at(2), lease, false), Err(Denied::Spent), "{start}: held");
+            let next = account.reserve(5, at(3), lease, false).unwrap();
+            assert_eq!(account.balance().reserved, NanoUsd(5), "{start}: over");
+            account.settle(leaked, 2);
+            account.release(next);
+            let balance = account.balance();
+            assert_eq!((balance.settled, balance.reserved), (NanoUsd(2), NanoUsd(0)), "{start}");
+        }
+    }
+
+    /// A part that is not touched for long is of the past, whoever comes by.
+    #[test]
+    fn what_leaked_long_ago_is_free() {
+        let lease = Lease::of(Duration::from_secs(2));
+        for later in [3, 4, 5, 100, 20_000, 32_000] {
+            let account = Account::new(PeriodWindow::NEVER, NanoUsd(10));
+            account.reserve(6, Timestamp::ORIGIN, lease, false).unwrap();
+            let now = Timestamp::ORIGIN + Duration::from_secs(later);
+            assert!(account.reserve(10, now, lease, false).is_ok(), "{later}");
+        }
+    }
 }

@@ -65,11 +65,11 @@ impl<'a> Applicable<'a> {
 
     /// The least that is left of a hard budget; `None` when there is none.
     pub fn money_left(&self, decision: &DecisionContext<'_>) -> Option<MoneyLeft<'a>> {
-        let moment = moment(decision);
+        let moment = moment(&self.limits.shared, decision);
         let left = self.found.iter().filter_map(|found| {
             let budget = found.kept.budget().filter(|budget| !budget.soft)?;
             let State::Budget(state) = &found.meter.get().state else { return None };
-            let (amount, retry_after) = state.left(budget, moment);
+            let (amount, retry_after) = state.left(budget, moment, self.limits.shared.lease);
             Some(MoneyLeft { amount, limit: &found.kept.limit.id, retry_after })
         });
         left.min_by_key(|left| left.amount)
@@ -77,7 +77,7 @@ impl<'a> Applicable<'a> {
 
     /// What is used and left of each.
     pub fn reports(&self, decision: &DecisionContext<'_>) -> Vec<LimitReport> {
-        let moment = moment(decision);
+        let moment = moment(&self.limits.shared, decision);
         self.found.iter().map(|found| LimitReport::of(found.kept, found.meter.get(), moment)).collect()
     }
 
@@ -116,7 +116,7 @@ pub(crate) struct Asked<'a> {
 
 impl<'a> Asked<'a> {
     pub(crate) fn new(limits: &'a Limits, decision: &'a DecisionContext<'a>, cost: Option<NanoUsd>) -> Self {
-        Self { limits, decision, moment: moment(decision), cost }
+        Self { limits, decision, moment: moment(&limits.shared, decision), cost }
     }
 
     /// A reservation that `fill` adds to: all that it adds, or nothing.
@@ -137,7 +137,7 @@ impl<'a> Asked<'a> {
     /// Whether rates and concurrency of a limit would admit it.
     #[inline]
     pub(crate) fn would_hold(&self, kept: &Kept, meter: &Meter) -> Result<(), LimitSpent> {
-        would_admit(kept, &meter.state, self.decision).map_err(|refused| spent(kept, &meter.subject, refused))
+        would_admit(kept, meter, self.decision).map_err(|refused| spent(kept, &meter.subject, refused))
     }
 
     /// Takes of one limit. A meter that was put away since it was found has a successor.
@@ -148,22 +148,28 @@ impl<'a> Asked<'a> {
         kept: &Arc<Kept>,
         meter: &Arc<Meter>,
     ) -> Result<(), LimitSpent> {
-        match self.take(kept, meter) {
-            Ok(hold) => {
-                reservation.add(hold);
-                Ok(())
+        let mut successor = None;
+        loop {
+            let meter = successor.as_ref().unwrap_or(meter);
+            match self.take(kept, meter) {
+                Ok(hold) => {
+                    reservation.add(hold);
+                    return Ok(());
+                }
+                Err(Refused::Retired) => {
+                    successor = Some(self.limits.successor(kept, &meter.subject, self.moment));
+                }
+                Err(refused) => return Err(spent(kept, &meter.subject, refused)),
             }
-            Err(Refused::Retired) => {
-                let successor = self.limits.successor(kept, &meter.subject, self.moment);
-                self.hold(reservation, kept, &successor)
-            }
-            Err(refused) => Err(spent(kept, &meter.subject, refused)),
         }
     }
 
     #[inline]
     fn take(&self, kept: &Arc<Kept>, meter: &Arc<Meter>) -> Result<Hold, Refused> {
         let now = self.decision.now;
+        if meter.share.is_some() {
+            meter.ask(self.amount(kept));
+        }
         match (&meter.state, &kept.limit.bound) {
             (State::Rate(rate), bound) => {
                 let (mark, units) = rate.take(&kept.limit, kept.wanted(self.decision), now)?;
@@ -171,12 +177,22 @@ impl<'a> Asked<'a> {
                 Ok(Hold::Rate { meter: Arc::clone(meter), mark, units, is_of_tokens })
             }
             (State::Gauge(gauge), Bound::Concurrency(most)) => {
-                meter::enter(gauge, &kept.limit, *most, self.decision.priority())?;
+                gauge.enter(meter.most_under_way(&kept.limit, *most, self.decision.priority()))?;
                 Ok(Hold::Gauge(Arc::clone(meter)))
             }
             (State::Budget(state), Bound::Budget(budget)) => self.take_money(kept, meter, state, budget),
             // A meter is made for its limit, and changes hands only between limits of one kind.
             _ => Err(Refused::Never),
+        }
+    }
+
+    /// How much it asks of a limit.
+    #[inline]
+    fn amount(&self, kept: &Kept) -> u64 {
+        match kept.limit.bound {
+            Bound::Budget(_) => self.cost.map_or(0, |cost| cost.0),
+            Bound::Concurrency(_) => 1,
+            _ => kept.wanted(self.decision).amount,
         }
     }
 
@@ -197,21 +213,27 @@ impl<'a> Asked<'a> {
             let change = LimitChange::PeriodBegan { settled_before };
             self.limits.shared.tell(&LimitEvent::new(&kept.limit.id, &meter.subject, change));
         }
-        let reserved = meter::reserve(&account, budget, amount, self.moment, self.limits.shared.lease)?;
+        let reserved =
+            meter::reserve(state, &account, budget, amount, self.moment, self.limits.shared.lease)?;
         Ok(Hold::Money { kept: Arc::clone(kept), meter: Arc::clone(meter), account, reserved })
     }
 }
 
 #[inline]
-fn would_admit(kept: &Kept, state: &State, decision: &DecisionContext<'_>) -> Result<(), Refused> {
-    match (state, &kept.limit.bound) {
+fn would_admit(kept: &Kept, meter: &Meter, decision: &DecisionContext<'_>) -> Result<(), Refused> {
+    let admitted = match (&meter.state, &kept.limit.bound) {
         (State::Rate(rate), _) => rate.would_admit(&kept.limit, kept.wanted(decision), decision.now),
         (State::Gauge(gauge), Bound::Concurrency(most)) => {
-            let most = meter::most_under_way(&kept.limit, *most, decision.priority());
+            let most = meter.most_under_way(&kept.limit, *most, decision.priority());
             if gauge.count() < most { Ok(()) } else { Err(Refused::Spent(None)) }
         }
         _ => Ok(()),
+    };
+    if admitted.is_err() {
+        // Whoever is refused by a look does not come back to take: it was asked for all the same.
+        meter.ask(kept.wanted(decision).amount);
     }
+    admitted
 }
 
 #[cold]

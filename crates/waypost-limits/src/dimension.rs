@@ -223,6 +223,15 @@ impl Subject {
         Self(SmallVec::from_iter([Value::Candidate(id.provider.clone(), id.model.clone())]))
     }
 
+    /// A text that no other subject of the limit has, the same in every process. Ids have no control characters.
+    pub(crate) fn key(&self) -> String {
+        let keys = self.0.iter().map(|value| match value {
+            Value::Candidate(provider, model) => format!("candidate {provider}\u{1e}{model}"),
+            other => other.to_string(),
+        });
+        keys.collect::<Vec<_>>().join("\u{1f}")
+    }
+
     pub(crate) fn as_ref(&self) -> SubjectRef<'_> {
         SubjectRef(self.0.iter().map(Value::as_ref).collect())
     }

@@ -37,9 +37,10 @@ pub enum LimitError {
         /// The threshold.
         percent: u8,
     },
-    /// A part above one half is kept free from a priority, or more from a greater one than from a lesser one.
+    /// A part above one half is kept free from a priority, more from a greater one than from a lesser one, or any of a
+    /// budget.
     #[error(
-        "limit `{0}` keeps more free than a half, or more from a greater priority than from a lesser one"
+        "limit `{0}` keeps more free than a half, more from a greater priority than from a lesser, or money"
     )]
     Reserve(LimitId),
     /// Only rates are shared fairly, and only by what a request shows.

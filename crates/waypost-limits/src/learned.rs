@@ -67,11 +67,6 @@ impl LearnedQuota {
         };
         let _ = self.word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
     }
-
-    /// What is left, and for how long that holds.
-    pub(crate) fn left(&self, now: Timestamp) -> Option<(u64, Duration)> {
-        remaining(self.word.load(Ordering::Relaxed), now).map(|(left, until)| (left.into(), until))
-    }
 }
 
 fn remaining(word: u64, now: Timestamp) -> Option<(u32, Duration)> {

@@ -59,7 +59,7 @@
 //!   saturates.
 //! - **Memory.** At most [`LimitsConfig::max_subjects`] meters per limit. Idle ones, which are as good as new, make room;
 //!   without room newcomers share one meter.
-//! - **No lock, no allocation** where requests pass, but for a subject's first one.
+//! - **No lock, no allocation** where requests pass, but for a subject's first one and those of subjects without room.
 //! - **Panics.** No request and no amount panics; an index of another pool may.
 //! - **Complexity.** A request looks at its own limits: those that name its tenant, user, organization, tags and model,
 //!   found by name, and those that name none of these.
@@ -84,6 +84,7 @@
 
 mod account;
 mod applicable;
+mod contact;
 mod dimension;
 mod error;
 mod event;
@@ -94,7 +95,9 @@ mod index;
 mod learned;
 mod limit;
 mod limits;
+mod memory_store;
 mod meter;
+mod meter_share;
 #[cfg(all(test, loom))]
 mod models;
 mod pace;
@@ -103,10 +106,15 @@ mod pool_limits;
 mod quota_header;
 mod rate;
 mod rate_meter;
+mod replica;
+mod replication;
 mod report;
 mod reservation;
 mod reset_time;
+#[cfg(feature = "tokio")]
+mod share_runner;
 mod spent;
+mod store;
 mod subjects;
 mod sync;
 
@@ -117,12 +125,22 @@ pub use event::{LimitChange, LimitEvent};
 pub use headers::provider_limits;
 pub use limit::{Bound, Budget, Limit, PriorityReserve, WhenAway};
 pub use limits::{Limits, LimitsConfig, MAX_LIMITS};
+pub use memory_store::MemoryStore;
 pub use period::{Period, PeriodUnit, PeriodWindow, ZoneError};
 pub use pool_limits::PoolLimits;
 pub use rate::{MAX_BURST, MAX_PER_SECOND, MAX_PERIOD, Rate, RateError};
+pub use replica::Replica;
+pub use replication::Replication;
 pub use report::{Level, LimitReport};
 pub use reservation::Reservation;
+#[cfg(feature = "tokio")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
+pub use share_runner::keep_shares;
 pub use spent::{LimitSpent, Why};
+pub use store::{
+    LimitStore, MoneyAnswer, MoneyReport, ReplicaId, ShareAnswer, ShareReport, StoreError, SyncAnswer,
+    SyncItem, SyncKey, SyncReply, SyncRequest,
+};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -13,19 +13,20 @@ use waypost_core::{
 
 use crate::account::Lease;
 use crate::applicable::Applicable;
+use crate::contact::Contact;
 use crate::dimension::{SubjectRef, ValueRef};
 use crate::index::Index;
 use crate::learned::Learned;
 use crate::limit::{Bound, Budget, Limit};
 use crate::meter::{self, Meter, Moment, State, Wanted};
+use crate::meter_share::Replicated;
 use crate::pace::Pace;
-use crate::period::unix_millis;
 use crate::pool_limits::PoolLimits;
 use crate::subjects::{Place, Subjects};
 use crate::sync::{AtomicU64, Ordering};
 use crate::{
-    LimitChange, LimitError, LimitErrors, LimitEvent, LimitReport, LimitSpent, PriorityReserve, Reservation,
-    Subject,
+    LimitChange, LimitError, LimitErrors, LimitEvent, LimitReport, LimitSpent, PriorityReserve, Replication,
+    Reservation, Subject,
 };
 
 /// The most limits of one set.
@@ -50,11 +51,13 @@ pub struct LimitsConfig {
     /// that a request may take. Default: 10 min.
     pub lease: Duration,
     /// The most subjects of one limit that have meters of their own, for limits per tenant, user and so on. Each takes
-    /// some 300 bytes. Who comes when there is no room takes the place of one whose meter is idle, or shares one meter
+    /// some 300 bytes, and a kilobyte more where a rate is shared fairly. Who comes when there is no room takes the place of one whose meter is idle, or shares one meter
     /// with all who found none. Default: 65,536.
     pub max_subjects: usize,
     /// What candidates' own rates keep free from lesser priorities. Default: nothing.
     pub candidate_reserve: PriorityReserve,
+    /// How several replicas share these limits. Default: this process has them to itself.
+    pub replication: Option<Replication>,
 }
 
 impl Default for LimitsConfig {
@@ -63,6 +66,7 @@ impl Default for LimitsConfig {
             lease: Duration::from_secs(600),
             max_subjects: 65_536,
             candidate_reserve: PriorityReserve::default(),
+            replication: None,
         }
     }
 }
@@ -78,6 +82,8 @@ pub(crate) struct Shared {
     own: Mutex<HashMap<CandidateId, Own>>,
     /// Nanoseconds: until then some candidate's provider may have said what is left.
     taught_until: AtomicU64,
+    /// What is known of the store.
+    pub(crate) contact: Contact,
 }
 
 /// What a candidate itself declares, and what its provider said.
@@ -145,6 +151,7 @@ impl Limits {
             on_event: ArcSwapOption::empty(),
             own: Mutex::default(),
             taught_until: AtomicU64::new(0),
+            contact: Contact::new(),
         };
         Self::assemble(limits.into_iter().collect(), Arc::new(shared), None, now)
     }
@@ -158,7 +165,7 @@ impl Limits {
 
     /// The version after this one. What is used carries over to a limit of the same name if it bounds the same kind of
     /// thing per the same dimensions, a budget the same period. A changed rate holds from now on, and what was taken stays
-    /// taken; one that is more than some sixty times faster or slower starts anew.
+    /// taken; one that is more than some sixty times faster or slower, or is shared fairly, starts anew.
     ///
     /// # Errors
     ///
@@ -182,7 +189,7 @@ impl Limits {
             before.iter().flat_map(|before| &before.kept).map(|kept| (&kept.limit.id, kept)).collect();
         let keep = |limit: Limit| {
             let before = known.get(&limit.id).copied().filter(|before| before.limit.carries_over_to(&limit));
-            Arc::new(Kept::new(limit, before, &shared.config, now))
+            Arc::new(Kept::new(limit, before, &shared, now))
         };
         let kept: Box<[Arc<Kept>]> = limits.into_iter().map(keep).collect();
         let places = kept.iter().zip(0..).map(|(kept, place)| (&kept.limit, place));
@@ -229,13 +236,11 @@ impl Limits {
         found
     }
 
-    /// The same by a look: newcomers, of whom nothing is used, are left out.
+    /// The same by a look: newcomers get no meters.
     pub fn peek(&self, decision: &DecisionContext<'_>) -> Applicable<'_> {
         let mut found = Applicable::new(self);
         self.each_meant(decision, |kept| {
-            if let Some(meter) = kept.known(decision, None) {
-                found.add(kept, meter);
-            }
+            found.add(kept, self.glance(kept, decision));
         });
         found
     }
@@ -277,17 +282,24 @@ impl Limits {
     ///
     /// Linear in the meters.
     pub fn reports(&self, now: Timestamp, wall: std::time::SystemTime) -> Vec<LimitReport> {
-        let moment = Moment { now, wall: Some(unix_millis(wall)) };
+        let moment = Moment { now, wall: Some(self.shared.contact.wall(wall)) };
+        let mut reports = Vec::new();
+        self.each_meter(|kept, meter, _| reports.push(LimitReport::of(kept, meter, moment)));
+        reports.sort_by_cached_key(|report| (report.limit.clone(), report.subject.to_string()));
+        reports
+    }
+
+    /// Calls `each` with every meter, and whether a candidate declares its limit.
+    pub(crate) fn each_meter(&self, mut each: impl FnMut(&Arc<Kept>, &Arc<Meter>, bool)) {
         let own: Vec<_> = {
             let own = self.shared.own.lock().unwrap_or_else(PoisonError::into_inner);
             own.values().flat_map(|own| own.limits.iter().cloned()).collect()
         };
-        let mut reports = Vec::new();
-        for kept in self.kept.iter().chain(&own) {
-            kept.for_each(|meter| reports.push(LimitReport::of(kept, meter, moment)));
+        for (kept, is_declared) in
+            self.kept.iter().map(|kept| (kept, false)).chain(own.iter().map(|own| (own, true)))
+        {
+            kept.for_each(|meter| each(kept, meter, is_declared));
         }
-        reports.sort_by_cached_key(|report| (report.limit.clone(), report.subject.to_string()));
-        reports
     }
 
     /// Calls `each` with the limits of requests that are about this one.
@@ -313,7 +325,24 @@ impl Limits {
         }
         let subject = SubjectRef::of(kept.limit.per, decision, candidate);
         let known = kept.subjects.get(&subject);
-        MeterRef::Found(known.unwrap_or_else(|| self.add(kept, &subject, moment(decision))))
+        MeterRef::Found(known.unwrap_or_else(|| self.add(kept, &subject, moment(&self.shared, decision))))
+    }
+
+    /// The meter of a request; for a newcomer one that is forgotten, or what those share who find no room.
+    fn glance<'a>(&self, kept: &'a Arc<Kept>, decision: &DecisionContext<'_>) -> MeterRef<'a> {
+        kept.known(decision, None).unwrap_or_else(|| {
+            let moment = moment(&self.shared, decision);
+            let new = || {
+                Meter::new(
+                    &kept.limit,
+                    Subject::default(),
+                    kept.pace.as_ref(),
+                    self.shared.replicated(),
+                    moment,
+                )
+            };
+            MeterRef::Found(kept.subjects.overflow().unwrap_or_else(|| Arc::new(new())))
+        })
     }
 
     /// The meter of a limit that tells candidates apart, and nothing else.
@@ -340,14 +369,33 @@ impl Limits {
 
     #[cold]
     fn add(&self, kept: &Kept, subject: &SubjectRef<'_>, moment: Moment) -> Arc<Meter> {
-        let make = |subject| Meter::new(&kept.limit, subject, kept.pace.as_ref(), moment);
+        let make =
+            |subject| Meter::new(&kept.limit, subject, kept.pace.as_ref(), self.shared.replicated(), moment);
         let Place { meter, is_news } =
-            kept.subjects.add(subject, make, |meter| meter.retire(&kept.limit, moment));
+            kept.subjects.add(subject, make, |meter| self.retire(kept, meter, moment));
         if is_news {
             let change = LimitChange::SubjectsFull { subjects: kept.subjects.len() };
             self.shared.tell(&LimitEvent::new(&kept.limit.id, &meter.subject, change));
         }
         meter
+    }
+
+    /// Puts a meter away if it is idle, and tells of the period that this may begin.
+    fn retire(&self, kept: &Kept, meter: &Meter, moment: Moment) -> bool {
+        if let (State::Budget(state), Some(budget)) = (&meter.state, kept.budget())
+            && let (_, Some(settled_before)) = state.account(budget, moment)
+        {
+            let change = LimitChange::PeriodBegan { settled_before };
+            self.shared.tell(&LimitEvent::new(&kept.limit.id, &meter.subject, change));
+        }
+        meter.retire(&kept.limit, moment)
+    }
+
+    /// Forgets what is known of candidates that are no longer there.
+    pub fn keep_candidates<'a>(&self, those: impl IntoIterator<Item = &'a CandidateId>) {
+        let kept: std::collections::HashSet<&CandidateId> = those.into_iter().collect();
+        let mut own = self.shared.own.lock().unwrap_or_else(PoisonError::into_inner);
+        own.retain(|id, _| kept.contains(id));
     }
 
     /// What a candidate declares itself, and what its provider said; made when it is not known.
@@ -361,9 +409,10 @@ impl Limits {
         let learned = before.map_or_else(|| Arc::new(Learned::new()), |own| Arc::clone(&own.learned));
         let keep = |limit: Limit| {
             let same = before.iter().flat_map(|own| &own.limits).find(|kept| kept.limit.id == limit.id);
+            let same = same.filter(|same| same.limit.carries_over_to(&limit));
             match same {
                 Some(same) if same.limit == limit => Arc::clone(same),
-                same => Arc::new(Kept::new(limit, same, &self.shared.config, now)),
+                same => Arc::new(Kept::new(limit, same, &self.shared, now)),
             }
         };
         let limits: SmallVec<_> =
@@ -379,6 +428,12 @@ impl Shared {
         if let Some(on_event) = &*self.on_event.load() {
             on_event(event);
         }
+    }
+
+    /// What new meters need to know, when there are several replicas.
+    pub(crate) fn replicated(&self) -> Option<Replicated<'_>> {
+        let replication = self.config.replication.as_ref()?;
+        Some(Replicated { replication, standing: self.contact.standing() })
     }
 
     /// Whether some provider may have said what is left, as of now.
@@ -409,7 +464,7 @@ impl MeterRef<'_> {
 }
 
 impl Kept {
-    fn new(limit: Limit, before: Option<&Arc<Self>>, config: &LimitsConfig, now: Timestamp) -> Self {
+    fn new(limit: Limit, before: Option<&Arc<Self>>, shared: &Shared, now: Timestamp) -> Self {
         let moment = Moment { now, wall: None };
         if let Some(before) = before {
             before.retune(&limit, now);
@@ -421,9 +476,9 @@ impl Kept {
             _ => None,
         };
         let subject = limit.scope.candidate.as_ref().map(Subject::of_candidate).unwrap_or_default();
-        let meter = |subject| Meter::new(&limit, subject, pace.as_ref(), moment);
+        let meter = |subject| Meter::new(&limit, subject, pace.as_ref(), shared.replicated(), moment);
         let sole = limit.per.is_empty().then(|| Arc::new(meter(subject)));
-        let subjects = Arc::new(Subjects::new(config.max_subjects, meter(Subject::default())));
+        let subjects = Arc::new(Subjects::new(shared.config.max_subjects, meter(Subject::default())));
         Self { limit, sole, subjects, pace }
     }
 
@@ -432,9 +487,14 @@ impl Kept {
         match (&limit.bound, &self.pace) {
             (Bound::Requests(rate) | Bound::Tokens(rate), Some(pace)) if self.limit.bound != limit.bound => {
                 let _ = pace.update(|pace| Ok::<_, ()>(pace.continued(rate, now)));
+                self.for_each(|meter| {
+                    if let (State::Rate(state), Some(share)) = (&meter.state, &meter.share) {
+                        state.set_share(rate, share.effective(), now);
+                    }
+                });
             }
             (Bound::Budget(budget), _) => self.for_each(|meter| {
-                if let State::Budget(state) = &meter.state {
+                if let (State::Budget(state), None) = (&meter.state, &meter.share) {
                     state.current().set_granted(budget.amount);
                 }
             }),
@@ -494,14 +554,16 @@ impl Limit {
             (Bound::Concurrency(_), Bound::Concurrency(_)) => true,
             _ => false,
         };
-        same_kind && self.per == next.per
+        // What parties used is kept in proportion to the rate.
+        let same_shares = self.fair == next.fair && (self.fair.is_none() || self.bound == next.bound);
+        same_kind && same_shares && self.per == next.per
     }
 }
 
 /// The moment of a decision.
 #[inline]
-pub(crate) fn moment(decision: &DecisionContext<'_>) -> Moment {
-    Moment { now: decision.now, wall: decision.wall.map(unix_millis) }
+pub(crate) fn moment(shared: &Shared, decision: &DecisionContext<'_>) -> Moment {
+    Moment { now: decision.now, wall: decision.wall.map(|wall| shared.contact.wall(wall)) }
 }
 
 fn check(limits: &[Limit]) -> Result<(), LimitErrors> {
@@ -530,7 +592,8 @@ fn wrong_with(limit: &Limit) -> impl Iterator<Item = LimitError> {
         errors.extend(wrong.map(|&percent| LimitError::Threshold { limit: id(), percent }));
     }
     let PriorityReserve { low, normal, high } = limit.reserve;
-    if low.get() > 0.5 || low < normal || normal < high {
+    let of_budget = limit.reserve != PriorityReserve::default() && matches!(limit.bound, Bound::Budget(_));
+    if low.get() > 0.5 || low < normal || normal < high || of_budget {
         errors.push(LimitError::Reserve(id()));
     }
     if let Some(dimension) = limit.fair {

@@ -245,6 +245,11 @@ impl PeriodWindow {
         (self.end_ms < i64::MAX && *self != Self::NEVER).then_some(self.end_ms)
     }
 
+    /// The first moment, in Unix milliseconds; the least number when there is none.
+    pub(crate) const fn start_ms(&self) -> i64 {
+        self.start_ms
+    }
+
     /// The first moment; `None` when there is none, or none that [`SystemTime`] can say.
     pub fn start(&self) -> Option<SystemTime> {
         if self.start_ms == i64::MIN { None } else { wall_time(self.start_ms) }

@@ -114,6 +114,14 @@ impl RateMeter {
         }
     }
 
+    /// Gives back up to `n` units of whatever is used: the burst has become smaller by so much.
+    pub(crate) fn ease(&self, pace: &Pace, now: Timestamp, n: u64) {
+        let taken = self.taken.load(Ordering::Relaxed);
+        if taken != RETIRED {
+            self.give_back(pace, now, Mark(taken), n);
+        }
+    }
+
     /// What is used of the burst, in units.
     #[inline]
     pub(crate) fn used(&self, pace: &Pace, now: Timestamp) -> u64 {
@@ -145,13 +153,13 @@ impl RateMeter {
 /// Whether `n` more fit. From a full bucket also what is more than `most`: it would never fit otherwise.
 #[inline]
 const fn fits(pace: &Pace, n: u64, most: u64, used: u64) -> bool {
-    n <= most.saturating_sub(used) || used == 0 && n <= pace.burst()
+    n <= most.saturating_sub(used) || used == 0 && n <= pace.largest()
 }
 
 /// The bucket is full at `full_at`; `n` fit when the clock has come so far that only `most` are used with them.
 #[cold]
 fn refusal(pace: &Pace, now: Timestamp, n: u64, most: u64, full_at: u64) -> Refused {
-    if n > pace.burst() {
+    if n > pace.largest() && !pace.is_stopped() {
         return Refused::Never;
     }
     Refused::Spent(pace.time_to(full_at.saturating_add(n).saturating_sub(most.max(n)), now))

@@ -57,7 +57,7 @@ pub enum Level {
         settled: NanoUsd,
         /// For requests that are under way.
         reserved: NanoUsd,
-        /// Left to reserve.
+        /// Left to reserve; with several replicas, of what this one was granted.
         remaining: NanoUsd,
         /// The budget.
         of: NanoUsd,
@@ -81,8 +81,9 @@ fn level(kept: &Kept, meter: &Meter, moment: Moment) -> (Level, Option<Duration>
             }
         }
         (State::Budget(state), Bound::Budget(budget)) => {
-            let (remaining, reset_after) = state.left(budget, moment);
-            let Balance { settled, reserved, .. } = state.balance(moment);
+            let Balance { granted, settled, reserved } = state.balance(budget, moment);
+            let remaining = granted.saturating_sub(settled + reserved);
+            let reset_after = state.reset_after(budget, moment);
             (Level::Money { settled, reserved, remaining, of: budget.amount }, reset_after)
         }
         (State::Gauge(gauge), Bound::Concurrency(most)) => {

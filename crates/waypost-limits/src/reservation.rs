@@ -138,7 +138,8 @@ impl Hold {
                 let actual = cost.map_or(reserved.amount, |cost| cost.0);
                 let (before, after) = account.settle(reserved, actual);
                 if let Some(shared) = shared {
-                    tell_thresholds(&kept, &meter, before, after, shared);
+                    let elsewhere = settled_elsewhere(&meter);
+                    tell_thresholds(&kept, &meter, before + elsewhere, after + elsewhere, shared);
                 }
             }
             other => other.give_up(),
@@ -173,8 +174,15 @@ fn leave(meter: &Meter) {
     }
 }
 
+fn settled_elsewhere(meter: &Meter) -> u64 {
+    match &meter.state {
+        State::Budget(state) => state.settled_elsewhere(),
+        _ => 0,
+    }
+}
+
 /// What is settled only grows, by one thread at a time from `before` to `after`: each threshold is passed once.
-fn tell_thresholds(kept: &Kept, meter: &Meter, before: u64, after: u64, shared: &Shared) {
+pub(crate) fn tell_thresholds(kept: &Kept, meter: &Meter, before: u64, after: u64, shared: &Shared) {
     let Some(budget) = kept.budget() else { return };
     for &percent in &budget.thresholds {
         let at = u128::from(budget.amount.0) * u128::from(percent);

@@ -9,7 +9,7 @@ use crate::Subject;
 
 /// A limit that does not admit a request, and when it may.
 ///
-/// Displays like `limit users (user 17) is spent, more in 0.5 s`.
+/// Displays like ``limit `users` (user 17) is spent, more in 0.5 s``.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct LimitSpent {
     pub(crate) limit: LimitId,

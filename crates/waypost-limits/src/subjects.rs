@@ -87,6 +87,12 @@ impl Subjects {
         }
     }
 
+    /// What newcomers share, if there was no room for the last of them.
+    pub(crate) fn overflow(&self) -> Option<Arc<Meter>> {
+        let is_full = self.ring.lock().unwrap_or_else(PoisonError::into_inner).is_told;
+        is_full.then(|| Arc::clone(&self.others))
+    }
+
     /// How many subjects have meters of their own.
     pub(crate) fn len(&self) -> usize {
         self.meters.len()

@@ -156,27 +156,23 @@ impl<'a, O: Observer> Run<'_, 'a, O> {
         self.finish_stage(Stage::Health, lost, before.as_ref())
     }
 
-    /// Limits of the request take out everybody at once; those of candidates, one by one.
+    /// Limits of the request take out everybody at once; those of candidates, one by one. They are looked for when rules
+    /// and filters have said what they say of tags and priority.
     #[inline]
     fn limits(&mut self) -> Result<(), RoutingError> {
         let before = O::LOOKS.then_some(*self.set);
-        let mut lost = capacity(self.set);
-        if !self.pipeline.limits.limits().is_empty() {
-            self.limits_of_request()?;
-        }
+        let (pool, annotations) = (self.pipeline.limits, self.directives.annotations.clone());
+        let added = [annotations.as_ref().map_or(&[][..], |annotations| &annotations.tags)];
         let decision = self.pipeline.constraints.decision.with_priority(self.directives.priority);
-        lost += self.pipeline.limits.filter(self.set, &decision, self.directives);
-        self.finish_stage(Stage::Limits, lost, before.as_ref())
-    }
-
-    /// Finds them when rules and filters have said what they say of tags and priority.
-    fn limits_of_request(&mut self) -> Result<(), RoutingError> {
-        let decision = self.pipeline.constraints.decision.with_priority(self.directives.priority);
-        let added = [self.directives.annotations.as_ref().map_or(&[][..], |annotations| &annotations.tags)];
         let decision = decision.with_added_tags(&added);
-        let limits = self.pipeline.limits.limits();
-        self.trail.of_request = if O::LOOKS { limits.peek(&decision) } else { limits.find(&decision) };
-        Ok(self.trail.of_request.check(&decision)?)
+        let mut lost = capacity(self.set);
+        if !pool.limits().is_empty() {
+            let limits = pool.limits();
+            self.trail.of_request = if O::LOOKS { limits.peek(&decision) } else { limits.find(&decision) };
+            self.trail.of_request.check(&decision)?;
+        }
+        lost += pool.filter(self.set, &decision, self.directives);
+        self.finish_stage(Stage::Limits, lost, before.as_ref())
     }
 
     /// Who costs more than the request may, or than is left of a budget. Returns what it may cost.
@@ -189,12 +185,14 @@ impl<'a, O: Observer> Run<'_, 'a, O> {
         let left = left.filter(|left| bound.is_none_or(|bound| left.amount < bound));
         let limit = left.map(|left| left.amount).or(bound);
         let lost = constraints.cost(self.set, limit);
-        self.directives.spent = left.map(|left| left.limit.clone());
-        if let Some(left) = left {
-            self.directives.retry_after = left.retry_after;
-        }
-        self.finish_stage(Stage::Cost, lost, before.as_ref())?;
-        Ok(limit)
+        let passed = self.finish_stage(Stage::Cost, lost, before.as_ref());
+        passed.map(|()| limit).map_err(|error| match (error, left) {
+            (RoutingError::BudgetExceeded { .. }, Some(left)) => RoutingError::BudgetExceeded {
+                limit: Some(left.limit.clone()),
+                retry_after: left.retry_after,
+            },
+            (error, _) => error,
+        })
     }
 
     /// What is built in, then what is plugged in.
@@ -260,14 +258,7 @@ fn emptied(stage: Stage, directives: &Directives) -> RoutingError {
     match stage {
         Stage::Health => RoutingError::AllProvidersUnhealthy { retry_after },
         Stage::Limits => RoutingError::LimitsExceeded { limit: directives.spent.clone(), retry_after },
-        Stage::Cost => budget_exceeded(directives),
+        Stage::Cost => RoutingError::BudgetExceeded { limit: None, retry_after: None },
         stage => RoutingError::AllProvidersFiltered { stage },
     }
-}
-
-/// When no budget is short, the bound of the request itself is, and that stays.
-fn budget_exceeded(directives: &Directives) -> RoutingError {
-    let limit = directives.spent.clone();
-    let retry_after = directives.retry_after.filter(|_| limit.is_some());
-    RoutingError::BudgetExceeded { limit, retry_after }
 }

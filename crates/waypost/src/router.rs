@@ -353,6 +353,20 @@ enum Refused {
     Otherwise,
 }
 
+impl Refused {
+    /// Of two reasons the one that tells more: of two limits the one that is back first.
+    fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::ByLimit(a), Self::ByLimit(b)) => {
+                let wait = |spent: &LimitSpent| spent.retry_after().unwrap_or(Duration::MAX);
+                Self::ByLimit(if wait(&b) < wait(&a) { b } else { a })
+            }
+            (known, Self::Otherwise) => known,
+            (_, other) => other,
+        }
+    }
+}
+
 /// What a request needs besides a candidate's health.
 struct Needs<'n, 'a> {
     runtime: &'n Arc<PoolRuntime>,
@@ -377,8 +391,7 @@ fn choose(
         };
         match needs.take(index, cx.decision) {
             Ok(taken) => return Ok(taken),
-            Err(Refused::Otherwise) => {}
-            Err(because) => refused = because,
+            Err(because) => refused = refused.or(because),
         }
         set.remove(index);
     }
@@ -502,7 +515,9 @@ impl<'a> Inquiry<'a> {
         let mut trail = Trail::new(&self.question.state.limits);
         pipeline.run(&mut set, &mut directives, &mut Nobody, &mut trail)?;
 
-        let decision = decision.with_priority(directives.priority);
+        let annotations = directives.annotations.clone();
+        let added = [annotations.as_ref().map_or(&[][..], |annotations| &annotations.tags)];
+        let decision = decision.with_priority(directives.priority).with_added_tags(&added);
         let strategy = self.strategy(&mut directives);
         let weighted = directives.weights.as_ref().map(|weights| self.runtime().weighted(weights));
         let balancers = weighted.as_deref().unwrap_or_else(|| self.runtime().balancers());

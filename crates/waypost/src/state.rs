@@ -119,6 +119,7 @@ impl RouterState {
         let weights: Vec<_> = rules.weights().collect();
         runtimes.iter().for_each(|runtime| runtime.keep_weightings(&weights));
         let now = shared.clock.now();
+        limits.keep_candidates(table.candidates().map(|candidate| candidate.id()));
         let pool_limits = snapshot.pools().iter().map(|pool| limits.attach(pool, now)).collect();
         Self { table, snapshot, strategies, rules, limits, pool_limits, runtimes }
     }

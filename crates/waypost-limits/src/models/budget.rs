@@ -270,7 +270,7 @@ fn bd10_what_is_handed_back_is_spent_by_nobody() {
 fn next_period(settles_in_its_own: bool) {
     let budget = Budget::new(NanoUsd(10), Period::HOUR);
     let moment = |hour: i64| Moment { now: at(0), wall: Some(hour * 3_600_000) };
-    let state = Arc::new(BudgetState::new(&budget, moment(0)));
+    let state = Arc::new(BudgetState::new(&budget, None, moment(0)));
     let (own, _) = state.account(&budget, moment(0));
     let reserved = own.reserve(6, at(0), lease(), false).unwrap();
     let (other, of) = (Arc::clone(&state), budget.clone());

@@ -151,6 +151,12 @@ fn a_refusal_leaves_no_trace() {
     assert_eq!(spent.limit(), "organization");
     let after: Vec<_> = ["key", "team", "organization"].map(|name| money(&limits, name, &ask())).into();
     assert_eq!(before, after);
+    let rate = Limit::tokens(id("rate"), waypost_limits::Rate::per_minute(100).unwrap());
+    let gauge = Limit::concurrency(id("gauge"), 1.try_into().unwrap());
+    let limits = crate::rig::limits([rate, gauge, purse("organization", 10)]);
+    let large = ask().tokens(80);
+    (0..5).for_each(|_| assert!(large.pay(&limits, 11).is_none()));
+    assert!(large.pay(&limits, 10).is_some(), "neither the rate nor the gauge holds what was refused");
 }
 
 #[test]

@@ -102,3 +102,19 @@ fn taking_over_a_meter_while_others_use_it() {
     let granted = granted.into_inner();
     assert!(granted <= 6, "{granted} of a burst of three, once of the shared meter");
 }
+
+/// A subject whose only reservation outlived its lease is remembered: what it cost may be said yet.
+#[test]
+fn a_late_cost_finds_its_subject() {
+    let (limits, _) = bounded(Limit::budget(id("users"), Budget::new(NanoUsd(10), Period::TOTAL)), 1);
+    let late = ask().of_user("slow").pay(&limits, 9).unwrap();
+    let hour = 3_600_000;
+    // The lease is over, and a newcomer looks for room.
+    assert!(ask().at(hour).of_user("slow").pay(&limits, 10).is_some_and(|one| {
+        one.release(at(hour));
+        true
+    }));
+    drop(ask().at(hour).of_user("newcomer").pay(&limits, 1));
+    late.settle(used(0), Some(NanoUsd(9)), at(hour));
+    assert!(ask().at(hour).of_user("slow").pay(&limits, 2).is_none(), "nine of ten are spent");
+}

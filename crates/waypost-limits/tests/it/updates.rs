@@ -94,3 +94,40 @@ fn changed_while_threads_take() {
     let granted = granted.into_inner();
     assert!(granted <= most, "{granted} of {most}");
 }
+
+/// A rate that is raised or lowered admits what it says from then on, and fair shares that are added count.
+#[test]
+fn a_changed_rate_admits_what_it_says() {
+    for (before, after) in [(100, 2_000), (100, 5_000), (100, 12_000), (2_000, 100), (1_000, 60_000_000)] {
+        let rate = |quota| Limit::tokens(id("rate"), Rate::per_minute(quota).unwrap().burst(1).unwrap());
+        let first = limits([rate(before)]);
+        assert!(ask().tokens(1).reserve(&first).is_some());
+        let second = first.updated([rate(after)], at(0)).unwrap();
+        let step = (60_000_000_000 / after).max(1);
+        let admitted = |number: u64| {
+            let mut one = ask().tokens(1);
+            one.now = Timestamp::from_nanos(60_000_000_000 + number * step);
+            one.reserve(&second).is_some()
+        };
+        let asked = after.min(10_000);
+        let got = (0..asked).filter(|&number| admitted(number)).count() as u64;
+        assert!(
+            got + 1 >= asked / 2 && got >= asked * 9 / 10 || step == 1_000,
+            "{before} → {after}: {got} of {asked}"
+        );
+    }
+}
+
+#[test]
+fn fair_shares_may_be_added() {
+    let rate = || Limit::requests(id("rate"), Rate::per_second(100).unwrap());
+    let first = limits([rate()]);
+    let second = first.updated([rate().shared_fairly_by(waypost_limits::Dimension::Tenant)], at(0)).unwrap();
+    let others = |second: &waypost_limits::Limits| {
+        (0..5).all(|number| ask().of_tenant(&format!("tenant-{number}")).reserve(second).is_some())
+    };
+    assert!(others(&second));
+    let flood = std::iter::from_fn(|| ask().of_tenant("flood").reserve(&second)).count();
+    assert!(flood < 90, "{flood}: the rest is for others");
+    assert!(others(&second), "who have used little");
+}

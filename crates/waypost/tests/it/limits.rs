@@ -309,3 +309,52 @@ fn steady_state_with_limits_allocates_nothing() {
     let counted = allocation_counter::measure(|| (0..1_000).for_each(|_| go()));
     assert_eq!(counted.count_total, 0);
 }
+
+/// Requests of which nothing is ever heard again: their money is free when their leases are over.
+#[test]
+fn leaked_money_comes_back() {
+    let (clock, builder) = two();
+    let total = Limit::budget(id("all"), Budget::new(millis(1), Period::TOTAL));
+    let router = builder.limit(total).build().unwrap();
+    let route = || router.route(&ask(1_000), &RoutingContext::default());
+    std::mem::forget(route().unwrap());
+    assert!(route().is_err());
+    clock.advance(Duration::from_secs(901));
+    route().expect("the lease is over").finish(&answered(1_000));
+}
+
+/// Limits of candidates see the tags that rules add, when they narrow the set and when they are reserved.
+#[test]
+fn limits_of_candidates_see_what_rules_say() {
+    let tag = || Tag::new("batch").unwrap();
+    let rule = Rule::new(RuleId::new("tagged").unwrap(), RoutingAction::AddTag(tag())).and_continue();
+    let once =
+        Limit::requests(id("batch"), Rate::per_hour(1).unwrap()).for_tag(tag()).per(Dimension::Provider);
+    let (_, builder) = two();
+    let router = builder.rules(RuleSet::new([rule])).limit(once).build().unwrap();
+    let served = (0..5).filter(|_| router.route(&ask(1), &RoutingContext::default()).is_ok()).count();
+    assert_eq!(served, 2, "one at each provider");
+}
+
+/// An explanation of a newcomer's request says what the decision would.
+#[test]
+fn a_look_at_a_newcomer_sees_their_limits() {
+    let (_, builder) = two();
+    let router = builder.limit(purse("users", 1).per(Dimension::User)).build().unwrap();
+    let context = RoutingContext::default().with_user("new".parse().unwrap());
+    let explained = router.explain(&ask(5_000), &context).outcome;
+    assert_eq!(explained.unwrap_err(), router.route(&ask(5_000), &context).unwrap_err());
+    assert!(router.explain(&ask(900), &context).outcome.is_ok());
+}
+
+/// What is known of candidates that left the table is forgotten.
+#[test]
+fn limits_of_removed_candidates_are_forgotten() {
+    let candidate = |provider| ProviderCandidate::openai(provider, "m").requests_per_minute(10);
+    let router = Router::builder().candidate(candidate("a")).candidate(candidate("b")).build().unwrap();
+    assert_eq!(router.limit_reports().len(), 2);
+    let gone =
+        waypost::core::RoutingTableUpdate::RemoveProvider { provider: fleet::provider("a"), model: None };
+    router.update_routing_table([gone]).unwrap();
+    assert_eq!(router.limit_reports().len(), 1);
+}
