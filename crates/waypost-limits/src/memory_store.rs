@@ -6,12 +6,13 @@ mod shares;
 use core::fmt;
 use core::time::Duration;
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 use std::time::SystemTime;
 
 use waypost_core::Timestamp;
 
 use crate::period::unix_millis;
+use crate::sync::Mutex;
 use crate::{ReplicaId, SyncAnswer, SyncItem, SyncKey, SyncReply, SyncRequest};
 use budget::SharedBudget;
 use shares::SharedLimit;

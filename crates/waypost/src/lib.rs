@@ -1,8 +1,8 @@
 //! Routing and load balancing for LLM inference: which provider serves a request, and why.
 //!
-//! For authors of LLM gateways and clients who want the whole decision. To use one part alone, depend on the crate
-//! that has it: `waypost-balancers` for strategies, `waypost-health` for breakers, ejection and checks, `waypost-rules` for
-//! rules, `waypost-core` for the vocabulary and the traits.
+//! For authors of LLM gateways and clients who want the whole decision. To use one part alone, depend on the crate that
+//! has it: `waypost-balancers` for strategies, `waypost-health` for breakers, ejection and checks, `waypost-rules` for
+//! rules, `waypost-limits` for rates and budgets, `waypost-core` for the vocabulary and the traits.
 //!
 //! ```
 //! use std::time::Duration;
@@ -38,7 +38,8 @@
 //! - [`RouterConfig`] and [`RouterBuilder`]: settings, candidates, strategies, and the seams for filters and observers
 //!   of your own.
 //! - [`core`] has the vocabulary, [`balancers`] the strategies, [`health`] what keeps sick candidates out and lets
-//!   recovered ones back in, [`rules`] the operator's own conditions and what to do with requests that meet them.
+//!   recovered ones back in, [`rules`] the operator's own conditions and what to do with requests that meet them,
+//!   [`limits`] how many requests and tokens in time, how many at once, and how much money.
 //!
 //! # Guarantees
 //!
@@ -46,18 +47,20 @@
 //! - **Nothing leaks.** In-flight counts return to zero after any mix of success, failure, cancellation and panic.
 //! - **Hard constraints hold.** No path selects a candidate that is excluded, not allowed for the tenant, incapable,
 //!   drained or over budget.
+//! - **Limits hold.** In any window at most rate × window + burst is admitted, and at every instant a budget's settled
+//!   and reserved money is at most its amount, but for what requests cost more than was expected of them. A request
+//!   takes of all its limits or of none, and what it took is settled on every path.
 //! - **Determinism.** The same seed, clock and calls give the same decisions.
 //! - **Allocation.** `route` and `finish` allocate nothing in steady state, and take no lock. The first request for a
-//!   strategy that no setting and no tenant names builds its balancer.
+//!   strategy that no setting and no tenant names builds its balancer, and the first of a subject its meters.
 //! - **Panics.** No request, update or result makes the router panic.
-//! - **Complexity.** A decision is linear in the pool's length over 64, plus the number of distinct prices when cost
-//!   is bounded, plus the candidates left when the total latency of an unstreamed answer is bounded, plus what the
-//!   strategy says of itself.
+//! - **Complexity.** A decision is linear in the pool's length over 64, plus the number of distinct prices when cost is
+//!   bounded, plus the request's own limits, plus the candidates left when any of them has limits or the total latency
+//!   of an unstreamed answer is bounded, plus what the strategy says of itself.
 //!
 //! # What it does not do
 //!
-//! It makes no calls and starts no threads. Rate limits and retries are crates of their own that are coming; their stages
-//! are in place.
+//! It makes no calls and starts no threads, and nobody waits in it. Retries are a crate of their own that is coming.
 //!
 //! # Crate features
 //!
@@ -65,7 +68,8 @@
 //! - `hdrhistogram`: export of latency histograms. Costs hdrhistogram.
 //! - `toml`, `yaml`, `schemars`: rule files in [`rules`], and their JSON Schema. Each costs the crate that it is named
 //!   after (`yaml`: serde-saphyr, which needs Rust 1.89).
-//! - `tokio`: the runner of active checks in [`health`]. Costs tokio with its timer.
+//! - `tokio`: the runner of active checks in [`health`], and the one in [`limits`] that keeps the shares of several
+//!   replicas. Costs tokio with its timer.
 //!
 //! All are off by default.
 //!
@@ -130,3 +134,7 @@ struct HealthPage;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/src/rules.md")]
 struct RulesPage;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/src/limits.md")]
+struct LimitsPage;
