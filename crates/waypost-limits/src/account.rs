@@ -332,7 +332,8 @@ const fn unpack(word: u64) -> (u16, u64) {
 mod tests {
     use super::*;
 
-    /// The numbers of parts of time wrap: whatever time it is, a reservation holds for its lease and not for long after.
+    /// The numbers of parts of time wrap: whatever time it is, a reservation holds for its lease and not for long
+    /// after.
     #[test]
     fn leases_end_wherever_the_numbers_wrap() {
         let lease = Lease::of(Duration::from_secs(2));

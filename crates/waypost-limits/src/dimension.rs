@@ -208,8 +208,8 @@ impl fmt::Display for Value {
     }
 }
 
-/// Whom a meter is for: the values in the dimensions of its limit. Displays like `tenant acme, user 17`; as nothing when
-/// the limit has one meter.
+/// Whom a meter is for: the values in the dimensions of its limit. Displays like `tenant acme, user 17`; as nothing
+/// when the limit has one meter.
 #[derive(Debug, Clone, Default)]
 pub struct Subject(SmallVec<[Value; 1]>);
 

@@ -13,12 +13,12 @@ const ACTIVE: f32 = 1.0 / 512.0;
 /// A shorter half-life would forget a party between two of its requests.
 const LEAST_HALF_LIFE: Duration = Duration::from_secs(1);
 
-/// What parties used of a limit of late, in a count-min sketch of usage that fades: of a party's cells, one in each row,
-/// the lesser counts, so a party is taken for another only where both collide. Its memory does not depend on how many
-/// parties there are.
+/// What parties used of a limit of late, in a count-min sketch of usage that fades: of a party's cells, one in each
+/// row, the lesser counts, so a party is taken for another only where both collide. Its memory does not depend on how
+/// many parties there are.
 ///
-/// A party is within its share when what it used is no more than the whole over the number of parties. Source: stochastic
-/// fair queueing (`McKenney`, 1990), and the count-min sketch (Cormode and Muthukrishnan, 2005).
+/// A party is within its share when what it used is no more than the whole over the number of parties. Source:
+/// stochastic fair queueing (`McKenney`, 1990), and the count-min sketch (Cormode and Muthukrishnan, 2005).
 #[derive(Debug)]
 pub(crate) struct FairShares {
     rows: [[StampedCell; CELLS]; 2],

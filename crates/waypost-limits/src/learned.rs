@@ -11,8 +11,9 @@ const UNSAID: Duration = Duration::from_secs(5);
 /// Reports whose windows end this close together are of one window: providers round.
 const SAME_WINDOW: Duration = Duration::from_secs(1);
 
-/// What is left of one quantity at a provider until its window ends: 32 bits each in one word. After the end, and before
-/// the first report, it restricts nothing; so it is never trusted beyond what is configured, which is asked besides.
+/// What is left of one quantity at a provider until its window ends: 32 bits each in one word. After the end, and
+/// before the first report, it restricts nothing; so it is never trusted beyond what is configured, which is asked
+/// besides.
 #[derive(Debug)]
 pub(crate) struct LearnedQuota {
     word: AtomicU64,

@@ -1,11 +1,12 @@
 //! Rate limits and budgets for LLM requests: reserve before the call, settle after it.
 //!
-//! For authors of gateways and clients who route on their own. With `waypost` limits are one stage of every decision, and
-//! the results of requests settle them.
+//! For authors of gateways and clients who route on their own. With `waypost` limits are one stage of every decision,
+//! and the results of requests settle them.
 //!
 //! ```
 //! use std::time::{Duration, SystemTime};
-//! use waypost_core::{DecisionContext, GatewayRequest, LimitId, RoutingContext, TenantId, Timestamp, TokenUsage, Tokens};
+//! use waypost_core::{DecisionContext, GatewayRequest, LimitId, RoutingContext, TenantId, Timestamp};
+//! use waypost_core::{TokenUsage, Tokens};
 //! use waypost_limits::{Budget, Dimension, Limit, Limits, LimitsConfig, Period, Rate};
 //!
 //! // Every user may use 100,000 tokens a minute; the tenant acme may spend ten dollars a day.
@@ -38,27 +39,32 @@
 //!
 //! # The types to know
 //!
-//! - [`Limit`]: what is bounded ([`Rate`], concurrency, [`Budget`]), for which requests, and per what; [`Limits`] is a set of
-//!   them with what is used.
-//! - [`Reservation`]: what one request holds until it ends. [`LimitSpent`]: which limit does not admit it, and when it may.
-//! - [`PoolLimits`]: a pool's candidates with their own rates, those of their credentials and providers, and what providers
-//!   say; narrows the set of a decision ([`CandidateSet`](waypost_core::CandidateSet)).
+//! - [`Limit`]: what is bounded ([`Rate`], concurrency, [`Budget`]), for which requests, and per what; [`Limits`] is a
+//!   set of them with what is used.
+//! - [`Reservation`]: what one request holds until it ends. [`LimitSpent`]: which limit does not admit it, and when it
+//!   may.
+//! - [`PoolLimits`]: a pool's candidates with their own rates, those of their credentials and providers, and what
+//!   providers say; narrows the set of a decision ([`CandidateSet`](waypost_core::CandidateSet)).
 //! - [`provider_limits`] reads what providers say from the headers of their answers.
 //! - [`LimitReport`]: what is used and left. [`LimitEvent`]: thresholds that are reached, periods that begin.
+//! - [`Replication`], [`Replica`] and [`LimitStore`]: how several processes share limits.
 //!
 //! # Guarantees
 //!
-//! - **Rates.** In any window what is admitted is at most rate × window + burst, late corrections included, to within what
-//!   the rate admits in four nanoseconds; whoever always asks gets all of it.
-//! - **Money.** What is settled and reserved is at most the limit at every instant, but for what requests cost more than
-//!   was expected of them. A reservation has one ending, whatever races: settled, released, or its lease is over; a cost
-//!   that is known later counts all the same, in the period in which it was reserved.
-//! - **All or nothing.** A request takes of all its limits or of none. One that is refused may, while it is, be in the way
-//!   of another; never the other way round.
-//! - **Time is handed in.** A clock that goes back creates nothing and opens no period again. Arithmetic is on integers and
-//!   saturates.
-//! - **Memory.** At most [`LimitsConfig::max_subjects`] meters per limit. Idle ones, which are as good as new, make room;
-//!   without room newcomers share one meter.
+//! - **Rates.** In any window what is admitted is at most rate × window + burst, late corrections included, to within
+//!   what the rate admits in four nanoseconds; whoever always asks gets all of it.
+//! - **Money.** What is settled and reserved is at most the limit at every instant, but for what requests cost more
+//!   than was expected of them. A reservation has one ending, whatever races: settled, released, or its lease is over;
+//!   a cost that is known later counts all the same, in the period in which it was reserved.
+//! - **All or nothing.** A request takes of all its limits or of none. One that is refused may, while it is, be in the
+//!   way of another; never the other way round.
+//! - **Time is handed in.** A clock that goes back creates nothing and opens no period again. Arithmetic is on integers
+//!   and saturates.
+//! - **Replicas.** No request waits for the store. Shares of rates add up to the limit and one request for each
+//!   replica, grants of money to the budget; a replica that is cut off keeps to what it has. What a killed one spent
+//!   after its last report, at most a percent and one interval of reports, may be spent again.
+//! - **Memory.** At most [`LimitsConfig::max_subjects`] meters per limit. Idle ones, which are as good as new, make
+//!   room; without room newcomers share one meter.
 //! - **No lock, no allocation** where requests pass, but for a subject's first one and those of subjects without room.
 //! - **Panics.** No request and no amount panics; an index of another pool may.
 //! - **Complexity.** A request looks at its own limits: those that name its tenant, user, organization, tags and model,
@@ -66,7 +72,8 @@
 //!
 //! # What it does not do
 //!
-//! It makes no calls, reads no clock and starts no tasks. Nobody waits in it: whoever is refused is told when to come back.
+//! It makes no calls, reads no clock and starts no tasks. Nobody waits in it: whoever is refused is told when to come
+//! back.
 //!
 //! # Crate features
 //!

@@ -98,9 +98,9 @@ impl fmt::Display for Budget {
     }
 }
 
-/// The part of a limit that is kept free from each priority, for those above it. Of a rate it is a part of the burst, so
-/// when requests compete the lesser ones wait first. Parts below one request keep nothing free, and from a full bucket
-/// everybody may take what the burst allows. Default: nothing.
+/// The part of a limit that is kept free from each priority, for those above it. Of a rate it is a part of the burst,
+/// so when requests compete the lesser ones wait first. Parts below one request keep nothing free, and from a full
+/// bucket everybody may take what the burst allows. Default: nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 #[cfg_attr(
     feature = "serde",
@@ -289,8 +289,8 @@ impl Limit {
         for_provider, provider, ProviderId
     );
 
-    /// Keeps a meter for each value in a dimension, and for each combination when said of several. Requests that have no
-    /// value there are one subject together.
+    /// Keeps a meter for each value in a dimension, and for each combination when said of several. Requests that have
+    /// no value there are one subject together.
     pub fn per(mut self, dimension: Dimension) -> Self {
         self.per = self.per.with(dimension);
         self
@@ -302,8 +302,8 @@ impl Limit {
         self
     }
 
-    /// Shares a rate fairly when it is short: once half the burst is used, whoever used more of late than an even part of
-    /// the whole is refused and the others are not. A party is a value in a dimension of the request, such as the
+    /// Shares a rate fairly when it is short: once half the burst is used, whoever used more of late than an even part
+    /// of the whole is refused and the others are not. A party is a value in a dimension of the request, such as the
     /// tenant. Only of rates. Default: first come, first served.
     pub fn shared_fairly_by(mut self, dimension: Dimension) -> Self {
         self.fair = Some(dimension);

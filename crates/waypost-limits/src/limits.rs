@@ -51,8 +51,8 @@ pub struct LimitsConfig {
     /// that a request may take. Default: 10 min.
     pub lease: Duration,
     /// The most subjects of one limit that have meters of their own, for limits per tenant, user and so on. Each takes
-    /// some 300 bytes, and a kilobyte more where a rate is shared fairly. Who comes when there is no room takes the place of one whose meter is idle, or shares one meter
-    /// with all who found none. Default: 65,536.
+    /// some 300 bytes, and a kilobyte more where a rate is shared fairly. Who comes when there is no room takes the
+    /// place of one whose meter is idle, or shares one meter with all who found none. Default: 65,536.
     pub max_subjects: usize,
     /// What candidates' own rates keep free from lesser priorities. Default: nothing.
     pub candidate_reserve: PriorityReserve,
@@ -164,8 +164,8 @@ impl Limits {
     }
 
     /// The version after this one. What is used carries over to a limit of the same name if it bounds the same kind of
-    /// thing per the same dimensions, a budget the same period. A changed rate holds from now on, and what was taken stays
-    /// taken; one that is more than some sixty times faster or slower, or is shared fairly, starts anew.
+    /// thing per the same dimensions, a budget the same period. A changed rate holds from now on, and what was taken
+    /// stays taken; one that is more than some sixty times faster or slower, or is shared fairly, starts anew.
     ///
     /// # Errors
     ///
@@ -246,8 +246,8 @@ impl Limits {
     }
 
     /// Reserves what a request is expected to take of all its limits, or nothing: one request, its tokens
-    /// ([`DecisionContext::usage`]), and what it should cost. Of limits that are known only with the candidate, when there
-    /// is one. For pools [`attach`](Self::attach) is faster, and knows what candidates declare themselves.
+    /// ([`DecisionContext::usage`]), and what it should cost. Of limits that are known only with the candidate, when
+    /// there is one. For pools [`attach`](Self::attach) is faster, and knows what candidates declare themselves.
     ///
     /// # Errors
     ///
@@ -270,8 +270,8 @@ impl Limits {
         found.reserve(decision, cost)
     }
 
-    /// The limits of a pool's candidates, found beforehand: of candidates, credentials and providers, what each candidate
-    /// declares itself ([`CandidateRateLimits`](waypost_core::CandidateRateLimits)), and what providers say.
+    /// The limits of a pool's candidates, found beforehand: of candidates, credentials and providers, what each
+    /// candidate declares itself ([`CandidateRateLimits`](waypost_core::CandidateRateLimits)), and what providers say.
     pub fn attach(self: &Arc<Self>, pool: &Arc<Pool>, now: Timestamp) -> PoolLimits {
         PoolLimits::new(Arc::clone(self), Arc::clone(pool), now)
     }

@@ -1,6 +1,7 @@
 //! Models of the protocols where threads meet: the two counters of a rate, the words of an account, the change of its
-//! period, levels of budgets, the store of several replicas. Run by `cargo xtask loom`. Each runs on the shipped types and on a mutant with a known bug,
-//! which the model must catch. Invariants are named as in the concurrency chapter of the book.
+//! period, levels of budgets, the store of several replicas. Run by `cargo xtask loom`. Each runs on the shipped types
+//! and on a mutant with a known bug, which the model must catch. Invariants are named as in the concurrency chapter of
+//! the book.
 
 mod budget;
 mod rate;

@@ -4,15 +4,17 @@ use core::fmt;
 use core::num::NonZeroU64;
 use core::time::Duration;
 
-/// The fastest rate, per second: a billion a minute, seven times the largest limit that a provider publishes (150 million
-/// tokens a minute). One of what is limited then takes 64 ns, in which the internal clock can still tell it apart.
+/// The fastest rate, per second: a billion a minute, seven times the largest limit that a provider publishes (150
+/// million tokens a minute). One of what is limited then takes 64 ns, in which the internal clock can still tell it
+/// apart.
 pub const MAX_PER_SECOND: u64 = 1 << 24;
 /// The longest period.
 pub const MAX_PERIOD: Duration = Duration::from_secs(366 * 86_400);
 /// The greatest burst.
 pub const MAX_BURST: u64 = 1 << 50;
 
-/// A rate with a burst: so many requests or tokens per period, and as many at once after a quiet time as the burst says.
+/// A rate with a burst: so many requests or tokens per period, and as many at once after a quiet time as the burst
+/// says.
 ///
 /// In any window of time, what is admitted is at most rate × window + burst. The burst is what one period admits unless
 /// it is set; a small one spreads requests evenly, which providers that judge a minute's limit second by second reward.

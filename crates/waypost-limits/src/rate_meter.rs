@@ -17,8 +17,8 @@ const RETIRED: u64 = u64::MAX;
 /// Taking n raises U to max(U, V + R) + n and is admitted if U − R − V ≤ burst after it.
 ///
 /// **What is given back.** Think of what was taken as a queue that the clock works off, the oldest first: a taking that
-/// raised U to *u* stands between u − n − R and u − R. What the clock has passed has been refilled already, and giving it
-/// back would admit it a second time; what is ahead of the clock can be given back: at most u − R − V. Whoever gives
+/// raised U to *u* stands between u − n − R and u − R. What the clock has passed has been refilled already, and giving
+/// it back would admit it a second time; what is ahead of the clock can be given back: at most u − R − V. Whoever gives
 /// back moves those behind forward, which raising R does for all of them at once. So places in the queue never overlap,
 /// all that may still be given back is part of U − R − V ≤ burst, and in any window what is admitted, less what is
 /// given back of it, is at most rate × window + burst, however late results come; to within what the rate admits in
@@ -54,8 +54,8 @@ impl RateMeter {
     #[inline]
     pub(crate) fn take(&self, pace: &Pace, now: Timestamp, n: u64, most: u64) -> Result<Mark, Refused> {
         let clock = pace.read(now);
-        // Acquire, with the releases below and in `give_back`: whoever sees a place sees the returns before it. An older
-        // value makes the bucket look fuller than it is, and admits less.
+        // Acquire, with the releases below and in `give_back`: whoever sees a place sees the returns before it. An
+        // older value makes the bucket look fuller than it is, and admits less.
         let mut taken = self.taken.load(Ordering::Acquire);
         let mut returned = self.returned.load(Ordering::Acquire);
         loop {

@@ -29,8 +29,8 @@ pub struct LimitReport {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Level {
-    /// Requests that may be made at once now, of how many at the most. Nothing is reserved of a rate: what a request takes
-    /// is taken when it is admitted.
+    /// Requests that may be made at once now, of how many at the most. Nothing is reserved of a rate: what a request
+    /// takes is taken when it is admitted.
     Requests {
         /// Left now.
         remaining: u64,

@@ -25,8 +25,8 @@ std::thread_local! {
 }
 
 /// What one request holds of its limits until it ends, in exactly one way: [settled](Self::settle) with what it used,
-/// [released](Self::release) because it was not sent, or dropped. A request that is dropped, on whatever path, counts as
-/// sent and given up: it is no longer under way and its money is free again, rates keep what it took.
+/// [released](Self::release) because it was not sent, or dropped. A request that is dropped, on whatever path, counts
+/// as sent and given up: it is no longer under way and its money is free again, rates keep what it took.
 ///
 /// ```
 /// use std::time::SystemTime;
@@ -94,8 +94,8 @@ impl Reservation {
     }
 
     /// Ends it with what the request used and cost. Less than was expected is given back, as far as its place in the
-    /// rate has not been refilled already; more is taken in addition, whether it is left or not. A cost that nobody knows
-    /// is what was expected. After the lease of reserved money is over the cost counts all the same.
+    /// rate has not been refilled already; more is taken in addition, whether it is left or not. A cost that nobody
+    /// knows is what was expected. After the lease of reserved money is over the cost counts all the same.
     pub fn settle(mut self, used: TokenUsage, cost: Option<NanoUsd>, now: Timestamp) {
         let Some(mut body) = self.body.take() else { return };
         let shared = body.shared.take();

@@ -13,8 +13,8 @@ const LOOKS: usize = 16;
 
 /// Finds the meters of a limit by subject, without a lock where the subject is known.
 ///
-/// At most so many subjects have meters. A newcomer beyond that takes the place of one whose meter is idle: a bucket that
-/// is full again, a period in which nothing was spent. Such a meter made anew is the same, so forgetting it loses
+/// At most so many subjects have meters. A newcomer beyond that takes the place of one whose meter is idle: a bucket
+/// that is full again, a period in which nothing was spent. Such a meter made anew is the same, so forgetting it loses
 /// nothing. When none of those looked at is idle, newcomers share one meter: together they get what one of them may.
 pub(crate) struct Subjects {
     meters: HashMap<Subject, Arc<Meter>, foldhash::quality::RandomState>,

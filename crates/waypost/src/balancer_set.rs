@@ -35,8 +35,8 @@ impl Named {
 }
 
 impl BalancerSet {
-    /// The balancers of a pool. `before` are those of the pool whose place it takes, if its strategies are the same: what
-    /// they know is carried over.
+    /// The balancers of a pool. `before` are those of the pool whose place it takes, if its strategies are the same:
+    /// what they know is carried over.
     pub(crate) fn new(pool: Arc<Pool>, before: Option<&Self>, strategies: &Strategies, seed: u64) -> Self {
         let named =
             |(place, (name, strategy)): (usize, &(LoadBalancingStrategy, Arc<dyn BuildLoadBalancer>))| {

@@ -156,8 +156,8 @@ impl<'a, O: Observer> Run<'_, 'a, O> {
         self.finish_stage(Stage::Health, lost, before.as_ref())
     }
 
-    /// Limits of the request take out everybody at once; those of candidates, one by one. They are looked for when rules
-    /// and filters have said what they say of tags and priority.
+    /// Limits of the request take out everybody at once; those of candidates, one by one. They are looked for when
+    /// rules and filters have said what they say of tags and priority.
     #[inline]
     fn limits(&mut self) -> Result<(), RoutingError> {
         let before = O::LOOKS.then_some(*self.set);

@@ -376,8 +376,8 @@ struct Needs<'n, 'a> {
 }
 
 /// Lets the balancer choose until a chosen candidate takes the request: another request may take the last place between
-/// choice and lease. INVARIANT: a balancer that chooses outside the set selects nothing, and each turn takes a candidate
-/// out of it.
+/// choice and lease. INVARIANT: a balancer that chooses outside the set selects nothing, and each turn takes a
+/// candidate out of it.
 fn choose(
     balancer: &dyn LoadBalancer,
     set: &mut CandidateSet<'_>,

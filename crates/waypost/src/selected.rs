@@ -110,8 +110,8 @@ impl SelectedProvider {
     /// counted as in flight. For callers that cannot keep this value while the request runs; they report by
     /// [`Router::record_result`](crate::Router::record_result).
     ///
-    /// Its place at a half-open breaker stays taken until that report comes, or the breaker's lease is over. For its limits
-    /// it counts as what it was expected to use and cost: that report cannot tell whose they are.
+    /// Its place at a half-open breaker stays taken until that report comes, or the breaker's lease is over. For its
+    /// limits it counts as what it was expected to use and cost: that report cannot tell whose they are.
     pub fn detach(mut self) {
         let now = self.clock_now();
         if let Some(reservation) = self.reservation.take() {
@@ -145,8 +145,8 @@ impl SelectedProvider {
         }
     }
 
-    /// What counts as used when a request ends: what the provider said; else of an answer what was expected, of a request
-    /// that was given up its prompt, which providers read and bill, and of a failed one nothing.
+    /// What counts as used when a request ends: what the provider said; else of an answer what was expected, of a
+    /// request that was given up its prompt, which providers read and bill, and of a failed one nothing.
     fn used(&self, result: &RequestResult) -> TokenUsage {
         if result.tokens != TokenUsage::default() {
             return result.tokens;

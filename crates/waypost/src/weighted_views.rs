@@ -9,9 +9,9 @@ use waypost_core::{Pool, PoolWeights, ResultEvent, SnapshotCell};
 use crate::balancer_set::BalancerSet;
 use crate::state::Strategies;
 
-/// The most weightings of one pool that have balancers; the oldest gives way to another. Those of one version of the rules
-/// are half as many, and those that no rule names any more are forgotten with the next version: the rest is for requests
-/// that were decided by the version before.
+/// The most weightings of one pool that have balancers; the oldest gives way to another. Those of one version of the
+/// rules are half as many, and those that no rule names any more are forgotten with the next version: the rest is for
+/// requests that were decided by the version before.
 const MAX_VIEWS: usize = 2 * waypost_rules::MAX_WEIGHTINGS;
 
 /// The balancers of a pool under weights of rules, made when a rule first asks for them.

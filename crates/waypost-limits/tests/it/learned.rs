@@ -90,8 +90,8 @@ fn tokens_are_corrected_by_what_answers_used() {
     assert!(reserve().is_ok(), "80 are left");
 }
 
-/// All that a provider may say, from one in a hundred years to nothing at all: nothing panics, and an hour later nothing
-/// of it holds.
+/// All that a provider may say, from one in a hundred years to nothing at all: nothing panics, and an hour later
+/// nothing of it holds.
 #[test]
 fn whatever_is_said_ends() {
     let (limits, pool, of_pool) = pool();
