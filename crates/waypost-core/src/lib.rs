@@ -86,6 +86,7 @@ mod endpoint;
 mod error;
 mod estimate;
 mod ewma;
+mod excerpt;
 mod filter;
 mod generator;
 mod id;
@@ -139,6 +140,7 @@ pub use endpoint::{Endpoint, EndpointError};
 pub use error::RoutingError;
 pub use estimate::{BytesOverFour, TokenEstimator, fast_token_estimation};
 pub use ewma::Ewma;
+pub use excerpt::excerpt;
 pub use filter::{
     CandidateFilter, Directives, LeftOut, LeftOutList, LeftOutReason, Rejection, RejectionReason,
     ResultObserver,

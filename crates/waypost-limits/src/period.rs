@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use jiff::civil::{Date, Time};
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 use jiff::{Span, Timestamp};
+use waypost_core::excerpt;
 
 /// A stretch of the calendar that comes back: an hour, a day, a week, a month or all time, in the local time of a zone.
 ///
@@ -119,7 +120,7 @@ impl Period {
     /// [`ZoneError`] when there is no such zone.
     pub fn in_zone(mut self, zone: &str) -> Result<Self, ZoneError> {
         let found = zones().get(zone).ok().filter(|found| !found.is_unknown());
-        self.zone = found.ok_or_else(|| ZoneError { name: shortened(zone) })?;
+        self.zone = found.ok_or_else(|| ZoneError { name: excerpt(zone) })?;
         Ok(self)
     }
 
@@ -295,18 +296,6 @@ fn timestamp(ms: i64) -> Option<Timestamp> {
 fn zones() -> &'static TimeZoneDatabase {
     static ZONES: OnceLock<TimeZoneDatabase> = OnceLock::new();
     ZONES.get_or_init(TimeZoneDatabase::bundled)
-}
-
-/// The most of a text that an error repeats, in characters.
-const REPEATED_CHARS: usize = 64;
-
-/// What an error repeats of a text: its beginning, without control characters.
-fn shortened(text: &str) -> String {
-    let mut shown: String = text.chars().take(REPEATED_CHARS).flat_map(char::escape_debug).collect();
-    if text.chars().nth(REPEATED_CHARS).is_some() {
-        shown.push('…');
-    }
-    shown
 }
 
 impl PartialEq for Period {

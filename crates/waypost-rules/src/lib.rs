@@ -169,18 +169,6 @@ pub use verdict::Verdict;
 /// The most different weights that the pools of one rule set may have: a router keeps balancers for each.
 pub const MAX_WEIGHTINGS: usize = 64;
 
-/// The most of a text that an error repeats, in characters.
-const REPEATED_CHARS: usize = 64;
-
-/// What an error repeats of a text: its beginning, without control characters.
-fn shortened(text: &str) -> String {
-    let mut shown: String = text.chars().take(REPEATED_CHARS).flat_map(char::escape_debug).collect();
-    if text.chars().nth(REPEATED_CHARS).is_some() {
-        shown.push('…');
-    }
-    shown
-}
-
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

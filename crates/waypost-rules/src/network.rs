@@ -24,7 +24,7 @@ pub struct Network(IpNet);
 
 /// A text that is no network.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{}` is not a network such as `10.0.0.0/8` or an address", crate::shortened(.text))]
+#[error("`{}` is not a network such as `10.0.0.0/8` or an address", waypost_core::excerpt(.text))]
 pub struct NetworkError {
     text: String,
 }

@@ -42,13 +42,13 @@ pub struct TimeWindow {
 #[non_exhaustive]
 pub enum TimeWindowError {
     /// Not a time of day.
-    #[error("`{}` is not a time of day from `00:00` to `24:00`", crate::shortened(.0))]
+    #[error("`{}` is not a time of day from `00:00` to `24:00`", waypost_core::excerpt(.0))]
     Time(String),
     /// Not a day of the week.
-    #[error("`{}` is not a day of the week such as `mon`", crate::shortened(.0))]
+    #[error("`{}` is not a day of the week such as `mon`", waypost_core::excerpt(.0))]
     Day(String),
     /// Not a zone of the time zone database.
-    #[error("`{}` is not a time zone such as `Europe/Berlin`", crate::shortened(.0))]
+    #[error("`{}` is not a time zone such as `Europe/Berlin`", waypost_core::excerpt(.0))]
     Zone(String),
 }
 

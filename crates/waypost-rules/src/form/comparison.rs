@@ -1,13 +1,13 @@
 //! Comparisons such as `>= high`: the written form of ranges of numbers and priorities.
 
-use waypost_core::RequestPriority;
+use waypost_core::{RequestPriority, excerpt};
 
 use super::field::{Field, Shape, Table};
 use super::problem::PrintError;
 use super::reader::{self, Reader};
 use super::value::Value;
 use super::written::{Print, Read, print_one_or_many};
-use crate::{Bounds, Priorities, shortened};
+use crate::{Bounds, Priorities};
 
 static BOUNDS: Table = Table {
     name: "RuleBounds",
@@ -43,7 +43,7 @@ impl Read for Bounds {
         match value {
             Value::Whole(_) => u64::read(value, reader).map(Self::exactly),
             Value::Text(text) => compared(&text).or_else(|| {
-                reader.problem(&format!("`{}` is not a comparison such as `>= 1000`", shortened(&text)))
+                reader.problem(&format!("`{}` is not a comparison such as `>= 1000`", excerpt(&text)))
             }),
             Value::Table(_) => between(value, reader),
             other => reader.expected("a whole number, a comparison or a table", &other),
@@ -97,7 +97,7 @@ impl Read for Priorities {
         let priority = RequestPriority::read(Value::text(name), reader)?;
         let meant = compared_with(operator, priority);
         let none = meant.iter().next().is_none();
-        if none { reader.problem(&format!("no priority is `{}`", shortened(text))) } else { Some(meant) }
+        if none { reader.problem(&format!("no priority is `{}`", excerpt(text))) } else { Some(meant) }
     }
 }
 

@@ -122,7 +122,7 @@ pub enum PrintError {
         name: String,
     },
     /// A reason to reject that the form does not know.
-    #[error("the reason `{}` cannot be written", crate::shortened(.reason))]
+    #[error("the reason `{}` cannot be written", waypost_core::excerpt(.reason))]
     UnknownReason {
         /// The reason.
         reason: String,

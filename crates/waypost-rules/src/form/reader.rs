@@ -5,13 +5,15 @@ use core::str::FromStr;
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use waypost_core::excerpt;
+
 use super::field::Table;
 use super::pattern::Kind;
 use super::problem::{FormErrors, FormProblem};
 use super::value::Value;
 use super::written::Read;
+use crate::TextPattern;
 use crate::nearest::nearest;
-use crate::{TextPattern, shortened};
 
 /// The longest key that a path repeats as it stands.
 const LONGEST_PLAIN: usize = 64;
@@ -67,7 +69,7 @@ pub(super) fn one_or_many<T: Read>(value: Value, reader: &mut Reader) -> Option<
 pub(super) fn entries<T: Read>(value: Value, name: &str, reader: &mut Reader) -> Option<Vec<T>> {
     match value {
         Value::List(items) => Some(reader.items(items, |item, reader| {
-            reader.entry = item.text_at(name).map(shortened);
+            reader.entry = item.text_at(name).map(excerpt);
             let entry = T::read(item, reader);
             reader.entry = None;
             entry
@@ -99,7 +101,7 @@ impl Reader {
             Some(near) => format!(", did you mean `{near}`?"),
             None => format!("; known are {}", quoted(known)),
         };
-        self.problem(&format!("unknown {what} `{}`{hint}", shortened(word)))
+        self.problem(&format!("unknown {what} `{}`{hint}", excerpt(word)))
     }
 
     /// Reads what stands under a key.
@@ -203,7 +205,7 @@ impl Reader {
     }
 
     fn duplicate(&mut self, key: &str) {
-        self.problem::<()>(&format!("the field `{}` is there more than once", shortened(key)));
+        self.problem::<()>(&format!("the field `{}` is there more than once", excerpt(key)));
     }
 
     fn missing(&mut self, name: &str) {
@@ -238,7 +240,7 @@ fn written(path: &[Step]) -> String {
         let written = match step {
             Step::Index(index) => write!(text, "[{index}]"),
             Step::Key(key) if is_plain(key) => write!(text, "{dot}{key}"),
-            Step::Key(key) => write!(text, "{dot}`{}`", shortened(key)),
+            Step::Key(key) => write!(text, "{dot}`{}`", excerpt(key)),
         };
         written.expect("a string takes all that is written to it");
     }

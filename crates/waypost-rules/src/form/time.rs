@@ -4,13 +4,14 @@ use core::str::FromStr;
 use std::time::SystemTime;
 
 use jiff::Timestamp;
+use waypost_core::excerpt;
 
 use super::field::{Field, Shape, Table};
 use super::problem::PrintError;
 use super::reader::{self, Reader};
 use super::value::Value;
 use super::written::{Print, Read, print_list};
-use crate::{TimeOfDay, TimeWindow, TimeWindowError, Validity, Weekday, shortened};
+use crate::{TimeOfDay, TimeWindow, TimeWindowError, Validity, Weekday};
 
 /// The zone of windows that name none.
 const DEFAULT_ZONE: &str = "UTC";
@@ -45,7 +46,7 @@ impl Read for SystemTime {
     fn read(value: Value, reader: &mut Reader) -> Option<Self> {
         let text = reader.text(value)?;
         let wrong =
-            || format!("`{}` is not a time with an offset such as `2026-12-01T00:00:00Z`", shortened(&text));
+            || format!("`{}` is not a time with an offset such as `2026-12-01T00:00:00Z`", excerpt(&text));
         text.parse::<Timestamp>().map_or_else(|_| reader.problem(&wrong()), |at| Some(at.into()))
     }
 }
