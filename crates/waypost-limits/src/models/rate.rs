@@ -8,12 +8,14 @@ use loom::thread;
 use super::{at, is_caught};
 use crate::Rate;
 use crate::pace::Pace;
-use crate::rate_meter::{Mark, RateMeter, Refused};
+use crate::rate_meter::{Mark, RateMeter};
 
 /// A bucket of two that gets one a second, as models see it. Times are in milliseconds.
 trait Bucket: Send + Sync + 'static {
     fn take(&self, n: u64, millis: u64) -> Option<Mark>;
     fn give_back(&self, mark: Mark, n: u64, millis: u64);
+    /// More was used than was taken.
+    fn charge(&self, n: u64, millis: u64);
     /// At half the rate and half the burst from now on.
     fn slow_down(&self, millis: u64);
 }
@@ -44,6 +46,10 @@ impl Bucket for Shipped {
         self.meter.give_back(&pace, at(millis), mark, pace.units(n).unwrap());
     }
 
+    fn charge(&self, n: u64, millis: u64) {
+        self.meter.charge(&self.pace.load(), at(millis), n);
+    }
+
     fn slow_down(&self, millis: u64) {
         let slower = |pace: &Arc<Pace>| Ok::<_, ()>(pace.continued(&rate(1, 2, 1), at(millis)));
         self.pace.update(slower).unwrap();
@@ -65,6 +71,10 @@ enum Flaw {
     ReturnsPileUp,
     /// TB6: a late writer puts an older time back.
     LastWriterWins,
+    /// TB7: a full bucket admits whatever comes.
+    FullAdmitsAll,
+    /// TB8: the level wraps.
+    Wraps,
     /// TB9: the level is kept in time, and time is worth more at another rate.
     LevelInTime,
     /// TB10: a place is given back by each of two who gave it up.
@@ -117,6 +127,10 @@ impl Bucket for Flawed {
             return (before >= n).then_some(Mark(0));
         }
         let level = self.level.load(Ordering::Relaxed);
+        if self.flaw == Flaw::FullAdmitsAll && level == 2_000 {
+            self.level.store(level.saturating_sub(n), Ordering::Relaxed);
+            return Some(Mark(0));
+        }
         if level < n {
             return None;
         }
@@ -131,6 +145,13 @@ impl Bucket for Flawed {
     fn give_back(&self, _: Mark, n: u64, _: u64) {
         let times = if self.flaw == Flaw::ReturnedTwice { 2 } else { 1 };
         self.level.fetch_add(times * n * 1_000, Ordering::Relaxed);
+    }
+
+    fn charge(&self, n: u64, _: u64) {
+        let less = |level: u64| {
+            Some(if self.flaw == Flaw::Wraps { level.wrapping_sub(n) } else { level.saturating_sub(n) })
+        };
+        self.level.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).unwrap();
     }
 
     fn slow_down(&self, _: u64) {
@@ -260,27 +281,25 @@ fn tb6_the_counters_are_monotone() {
     });
 }
 
-/// TB7, TB8: more than the burst is never admitted and never told to wait; nothing is always admitted; sums at the
-/// type's end admit nothing.
+/// TB7, TB8: more than the burst is never admitted, nothing is always admitted, and sums at the type's end admit nothing.
+fn ends_of_amounts<B: Bucket>(make: impl Fn() -> B) {
+    let bucket = Arc::new(make());
+    let other = Arc::clone(&bucket);
+    let thread = thread::spawn(move || other.take(3, 0).is_some());
+    assert!(bucket.take(0, 0).is_some(), "TB7: nothing of any bucket");
+    assert!(!thread.join().unwrap(), "TB7: three of a burst of two");
+    let other = Arc::clone(&bucket);
+    let thread = thread::spawn(move || other.charge(u64::MAX, 0));
+    bucket.charge(u64::MAX, 0);
+    thread.join().unwrap();
+    assert_eq!(takes(&*bucket, 1, 0), 0, "TB8: saturated is spent");
+}
+
 #[test]
 fn tb7_tb8_what_never_fits_and_what_is_nothing() {
-    loom::model(|| {
-        let bucket = Arc::new(shipped());
-        let other = Arc::clone(&bucket);
-        let thread = thread::spawn(move || {
-            let pace = other.pace.load();
-            other.meter.take(&pace, at(0), pace.units(3).unwrap(), pace.burst())
-        });
-        let pace = bucket.pace.load();
-        assert!(bucket.meter.take(&pace, at(0), 0, pace.burst()).is_ok());
-        assert_eq!(thread.join().unwrap(), Err(Refused::Never));
-        let end = waypost_core::Timestamp::MAX;
-        bucket.meter.charge(&pace, end, u64::MAX);
-        assert!(
-            bucket.meter.take(&pace, end, pace.units(1).unwrap(), pace.burst()).is_err(),
-            "saturated is spent"
-        );
-    });
+    loom::model(|| ends_of_amounts(shipped));
+    assert!(is_caught(|| ends_of_amounts(flawed(Flaw::FullAdmitsAll))));
+    assert!(is_caught(|| ends_of_amounts(flawed(Flaw::Wraps))));
 }
 
 #[test]
