@@ -358,3 +358,27 @@ fn limits_of_removed_candidates_are_forgotten() {
     router.update_routing_table([gone]).unwrap();
     assert_eq!(router.limit_reports().len(), 1);
 }
+
+/// Money of candidates is known only when one is chosen: who cannot reserve it is passed over, and nobody is served
+/// without.
+#[test]
+fn a_budget_of_each_provider_holds() {
+    let (_, builder) = two();
+    let router = builder.limit(purse("each", 2).per(Dimension::Provider)).build().unwrap();
+    let mut served = Vec::new();
+    let refused = loop {
+        match router.route(&ask(1_000), &RoutingContext::default()) {
+            Ok(selected) => {
+                served.push(selected.candidate().provider().to_string());
+                selected.finish(&answered(1_000));
+            }
+            Err(error) => break error,
+        }
+    };
+    served.sort();
+    assert_eq!(served, ["a", "a", "b"], "two millidollars each, at one and at two a request");
+    assert!(
+        matches!(refused, RoutingError::BudgetExceeded { limit: Some(limit), .. } if limit == id("each"))
+    );
+    assert_eq!(router.metrics().in_flight, 0);
+}
