@@ -367,6 +367,7 @@ fn a_budget_of_each_provider_holds() {
     let router = builder.limit(purse("each", 2).per(Dimension::Provider)).build().unwrap();
     let mut served = Vec::new();
     let refused = loop {
+        assert!(served.len() < 10, "{served:?} {:?}", router.limit_reports());
         match router.route(&ask(1_000), &RoutingContext::default()) {
             Ok(selected) => {
                 served.push(selected.candidate().provider().to_string());
