@@ -5,8 +5,8 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use crate::{
-    CostBudget, FeatureName, MetadataKey, OrganizationId, ProviderId, Region, RequestPriority, SessionId,
-    Tag, TenantId, Timestamp, Tokens, TraceContext, UserId, Zone,
+    CostBudget, Exclusion, FeatureName, LoadBalancingStrategy, MetadataKey, OrganizationId, ProviderId,
+    Region, RequestPriority, SessionId, Tag, TenantId, Timestamp, Tokens, TraceContext, UserId, Zone,
 };
 
 /// What the gateway knows about a request besides the request: authenticated identity, targets, constraints, place and
@@ -49,6 +49,10 @@ pub struct RoutingContext {
     pub throughput_target: Option<u32>,
     /// Providers not to use, besides the request's.
     pub excluded_providers: Vec<ProviderId>,
+    /// Candidates not to use: what earlier attempts taught, and what a failover chain names.
+    pub exclusions: Vec<Exclusion>,
+    /// The strategy to select with, whatever rules, tenant and settings name.
+    pub strategy: Option<LoadBalancingStrategy>,
     /// The only regions that the request may go to. Empty: all.
     pub allowed_regions: Vec<Region>,
     /// Regions in order of preference: the first with a candidate still in play gets the request.
@@ -136,6 +140,18 @@ impl RoutingContext {
     /// One more provider not to use.
     pub fn exclude_provider(mut self, provider: ProviderId) -> Self {
         self.excluded_providers.push(provider);
+        self
+    }
+
+    /// One more group of candidates not to use.
+    pub fn exclude(mut self, exclusion: Exclusion) -> Self {
+        self.exclusions.push(exclusion);
+        self
+    }
+
+    /// Names the strategy.
+    pub fn with_strategy(mut self, strategy: LoadBalancingStrategy) -> Self {
+        self.strategy = Some(strategy);
         self
     }
 

@@ -91,6 +91,9 @@ pub struct GatewayRequest {
     pub priority: RequestPriority,
     /// How often it was tried before. Default: 0. For filters; the router itself does not look at it.
     pub retry_count: u32,
+    /// Whether serving the request twice does harm, beyond its price: a tool call that books, a stored answer. Such a
+    /// request is never hedged, and tried again only when it surely was not served. Default: false.
+    pub has_effects: bool,
 }
 
 impl GatewayRequest {
@@ -124,7 +127,14 @@ impl GatewayRequest {
             timestamp: None,
             priority: RequestPriority::default(),
             retry_count: 0,
+            has_effects: false,
         }
+    }
+
+    /// Says whether serving it twice does harm.
+    pub fn having_effects(mut self, has_effects: bool) -> Self {
+        self.has_effects = has_effects;
+        self
     }
 
     /// The prompt's length in bytes.

@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::sync::Arc;
 
-use crate::{CandidateId, ProviderLimits, Tokens};
+use crate::{CandidateId, ProviderCandidate, ProviderLimits, Tokens};
 
 /// Tokens that a request used, as the provider counted them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -47,12 +47,47 @@ pub enum FaultScope {
     Request,
     /// The candidate.
     Deployment,
+    /// All candidates of the same model at the provider. Health learns it of each by itself.
+    Model,
     /// All candidates that use the same credential.
     Credential,
     /// All candidates of the same kind of provider in the same region.
     Region,
     /// All candidates of the provider, whatever their model.
     Provider,
+}
+
+impl FaultScope {
+    /// Whether a fault of this reach at one candidate says something about another.
+    ///
+    /// ```
+    /// use waypost_core::{FaultScope, ProviderCandidate};
+    ///
+    /// let here = ProviderCandidate::openai("openai", "gpt-4o").build()?;
+    /// let other = ProviderCandidate::openai("openai", "gpt-4o-mini").build()?;
+    /// assert!(FaultScope::Provider.reaches(&here, &other));
+    /// assert!(!FaultScope::Model.reaches(&here, &other));
+    /// # Ok::<(), waypost_core::CandidateError>(())
+    /// ```
+    pub fn reaches(self, at: &ProviderCandidate, other: &ProviderCandidate) -> bool {
+        let same_provider = at.provider() == other.provider();
+        let itself = at.id() == other.id();
+        itself
+            || match self {
+                Self::Request => true,
+                Self::Deployment => false,
+                Self::Model => same_provider && at.model() == other.model(),
+                Self::Credential => match (at.credential(), other.credential()) {
+                    (None, None) => same_provider,
+                    (one, another) => one == another,
+                },
+                Self::Region => {
+                    at.provider_type() == other.provider_type()
+                        && at.region().is_some_and(|region| other.region() == Some(region))
+                }
+                Self::Provider => same_provider,
+            }
+    }
 }
 
 /// How one request at one candidate ended.

@@ -69,6 +69,17 @@ pub trait Clock: fmt::Debug + Send + Sync {
     fn wall(&self) -> SystemTime;
 }
 
+/// Milliseconds since the Unix epoch, rounded down. Times that the number cannot say become the nearest it can, but
+/// never `i64::MAX`, which is the end of endless windows and lies in none.
+pub fn unix_millis(wall: SystemTime) -> i64 {
+    match wall.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(after) => i64::try_from(after.as_millis()).map_or(i64::MAX - 1, |ms| ms.min(i64::MAX - 1)),
+        Err(before) => {
+            i64::try_from(before.duration().as_nanos().div_ceil(1_000_000)).map_or(i64::MIN, |ms| -ms)
+        }
+    }
+}
+
 /// A clock that moves only when told, for tests and simulations.
 ///
 /// ```

@@ -3,7 +3,8 @@
 use core::time::Duration;
 use std::time::SystemTime;
 
-use crate::period::unix_millis;
+use waypost_core::unix_millis;
+
 use crate::sync::{AtomicU64, Ordering};
 
 /// Whether the store answers.

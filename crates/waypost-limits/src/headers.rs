@@ -4,10 +4,9 @@ use core::cmp::Reverse;
 use core::time::Duration;
 use std::time::SystemTime;
 
-use waypost_core::{ProviderLimits, ProviderQuota};
+use waypost_core::{Decimal, ProviderLimits, ProviderQuota, reset_after};
 
 use crate::quota_header::{Counted, Field, QuotaHeader, Window};
-use crate::reset_time::{Decimal, reset_after};
 
 /// The most headers that are looked at. Servers and proxies allow about a hundred.
 const MAX_HEADERS: usize = 256;

@@ -117,7 +117,6 @@ mod replica;
 mod replication;
 mod report;
 mod reservation;
-mod reset_time;
 #[cfg(feature = "tokio")]
 mod share_runner;
 mod spent;

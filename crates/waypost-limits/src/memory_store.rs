@@ -9,9 +9,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::PoisonError;
 use std::time::SystemTime;
 
-use waypost_core::Timestamp;
+use waypost_core::{Timestamp, unix_millis};
 
-use crate::period::unix_millis;
 use crate::sync::Mutex;
 use crate::{ReplicaId, SyncAnswer, SyncItem, SyncKey, SyncReply, SyncRequest};
 use budget::SharedBudget;

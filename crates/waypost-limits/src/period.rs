@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use jiff::civil::{Date, Time};
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 use jiff::{Span, Timestamp};
-use waypost_core::excerpt;
+use waypost_core::{excerpt, unix_millis};
 
 /// A stretch of the calendar that comes back: an hour, a day, a week, a month or all time, in the local time of a zone.
 ///
@@ -264,17 +264,6 @@ impl PeriodWindow {
     /// Whether a wall time is in it.
     pub fn contains(&self, wall: SystemTime) -> bool {
         (self.start_ms..self.end_ms).contains(&unix_millis(wall))
-    }
-}
-
-/// Milliseconds since the Unix epoch, rounded down. Times that the number cannot say become the nearest it can, but
-/// never `i64::MAX`, which is the end of endless windows and lies in none.
-pub(crate) fn unix_millis(wall: SystemTime) -> i64 {
-    match wall.duration_since(SystemTime::UNIX_EPOCH) {
-        Ok(after) => i64::try_from(after.as_millis()).map_or(i64::MAX - 1, |ms| ms.min(i64::MAX - 1)),
-        Err(before) => {
-            i64::try_from(before.duration().as_nanos().div_ceil(1_000_000)).map_or(i64::MIN, |ms| -ms)
-        }
     }
 }
 

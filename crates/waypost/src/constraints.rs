@@ -43,6 +43,13 @@ impl Constraints<'_> {
                 dropped += set.drop_all(set.pool().of_provider(provider));
             }
         }
+        if !context.exclusions.is_empty() {
+            set.retain(|_, candidate| {
+                let stays = !context.exclusions.iter().any(|exclusion| exclusion.covers(candidate));
+                dropped += usize::from(!stays);
+                stays
+            });
+        }
         dropped
     }
 

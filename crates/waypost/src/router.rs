@@ -600,7 +600,7 @@ impl<'a> Inquiry<'a> {
         self.question.shared
     }
 
-    /// The strategy that a filter named, else the tenant's, else the router's.
+    /// The strategy that the context names, else the one that a filter named, else the tenant's, else the router's.
     pub(crate) fn strategy(&self, directives: &mut Directives) -> LoadBalancingStrategy {
         let tenant = || {
             self.question
@@ -608,7 +608,8 @@ impl<'a> Inquiry<'a> {
                 .map(Tenant::config)
                 .and_then(|config: &TenantRoutingConfig| config.default_strategy.clone())
         };
-        let named = directives.strategy.take().or_else(tenant);
+        let of_request = self.question.context.strategy.clone();
+        let named = of_request.or_else(|| directives.strategy.take()).or_else(tenant);
         named.unwrap_or_else(|| self.shared().config.default_strategy.clone())
     }
 }

@@ -14,6 +14,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("waypost-core", 1),
     ("waypost-balancers", 2),
     ("waypost-health", 2),
+    ("waypost-failover", 2),
     ("waypost-limits", 2),
     ("waypost-rules", 2),
     ("waypost-testkit", 2),

@@ -374,7 +374,7 @@ proptest! {
         let quotas = [limits.requests, limits.tokens, limits.input_tokens, limits.output_tokens];
         for quota in quotas.into_iter().flatten() {
             prop_assert!(quota.limit != Some(0));
-            prop_assert!(quota.reset_after.is_none_or(|time| time <= crate::reset_time::MAX_RESET));
+            prop_assert!(quota.reset_after.is_none_or(|time| time <= waypost_core::MAX_RESET));
         }
     }
 

@@ -3,10 +3,10 @@
 use core::time::Duration;
 use std::time::SystemTime;
 
-use crate::period::unix_millis;
+use crate::unix_millis;
 
 /// The longest time until a reset: 32 days, a month and a little. What is further away is a mistake or another unit.
-pub(crate) const MAX_RESET: Duration = Duration::from_secs(32 * 24 * 60 * 60);
+pub const MAX_RESET: Duration = Duration::from_secs(32 * 24 * 60 * 60);
 
 /// A bare number from here on is seconds of the Unix epoch, September 2001 and later; below, seconds from now. As
 /// seconds from now it would be more than 31 years.
@@ -27,9 +27,18 @@ const EPOCH_MILLIS: u64 = 1_000_000_000_000;
 /// | RFC 3339 | `2026-11-30T22:30:00Z` | Anthropic |
 /// | the three HTTP dates, RFC 9110 section 5.6.7 | `Mon, 30 Nov 2026 22:30:00 GMT` | RFC 9110 `Retry-After` |
 ///
+/// ```
+/// use core::time::Duration;
+/// use std::time::SystemTime;
+/// use waypost_core::reset_after;
+///
+/// assert_eq!(reset_after("1m30.5s", SystemTime::UNIX_EPOCH), Some(Duration::from_millis(90_500)));
+/// assert_eq!(reset_after("soon", SystemTime::UNIX_EPOCH), None);
+/// ```
+///
 /// Negative numbers are none: `-1` is how providers say that they do not know. Moments are read to the millisecond.
 /// Allocates nothing; takes time linear in the text.
-pub(crate) fn reset_after(text: &str, wall: SystemTime) -> Option<Duration> {
+pub fn reset_after(text: &str, wall: SystemTime) -> Option<Duration> {
     let until = |moment: i64| {
         let ms = moment.saturating_sub(unix_millis(wall));
         Duration::from_millis(ms.max(0).unsigned_abs())
@@ -43,18 +52,23 @@ pub(crate) fn reset_after(text: &str, wall: SystemTime) -> Option<Duration> {
     Some(time.min(MAX_RESET))
 }
 
-/// A number without sign or exponent.
+/// A number without sign or exponent, as headers have them.
+///
+/// ```
+/// assert_eq!(waypost_core::Decimal::read("17.39").map(|number| number.whole), Some(17));
+/// assert_eq!(waypost_core::Decimal::read("-1"), None);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Decimal {
+pub struct Decimal {
     /// What is before the point; at most `u64::MAX`.
-    pub(crate) whole: u64,
+    pub whole: u64,
     /// What is after it, in billionths; further places are dropped.
     billionths: u32,
 }
 
 impl Decimal {
     /// Digits with at most one point, and at least one digit.
-    pub(crate) fn read(text: &str) -> Option<Self> {
+    pub fn read(text: &str) -> Option<Self> {
         let (whole, places) = text.split_once('.').unwrap_or((text, ""));
         let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
         if whole.len() + places.len() == 0 || !is_number(whole) || !is_number(places) {
@@ -67,7 +81,7 @@ impl Decimal {
     }
 
     /// So many seconds, at most [`MAX_RESET`].
-    fn seconds(self) -> Duration {
+    pub fn seconds(self) -> Duration {
         Duration::new(self.whole.min(MAX_RESET.as_secs()), self.billionths)
     }
 
