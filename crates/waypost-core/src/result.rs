@@ -41,7 +41,7 @@ pub enum Outcome {
 
 /// How far a fault reaches: whom else it says something about, and who should rest because of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum FaultScope {
     /// The request itself: it would fail anywhere, and says nothing about the provider.
     Request,

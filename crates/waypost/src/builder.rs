@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 use waypost_balancers::built_in;
 use waypost_core::{
     BuildLoadBalancer, BytesOverFour, CandidateBuilder, CandidateError, CandidateFilter, Clock, IdError,
-    LoadBalancingStrategy, ModelName, ResultObserver, RoutingTable, RoutingTableUpdate, SeedSequence,
-    TenantId, TenantRoutingConfig, TokenEstimator, UpdateErrors,
+    LoadBalancingStrategy, ModelName, ResultObserver, RetryBudget, RoutingTable, RoutingTableUpdate,
+    SeedSequence, TenantId, TenantRoutingConfig, TokenEstimator, UpdateErrors,
 };
 use waypost_health::{HealthAwareRouter, HealthConfig, HealthEvent};
 use waypost_limits::{Limit, LimitErrors, LimitEvent, Limits};
@@ -290,7 +290,9 @@ impl RouterBuilder {
         if let Some(on_event) = self.on_health_event {
             health = health.on_event(on_event);
         }
+        let retry_budget = RetryBudget::new(self.config.total_retry_budget, clock.now());
         let shared = Shared {
+            retry_budget,
             health: Arc::new(health),
             config: self.config,
             clock,

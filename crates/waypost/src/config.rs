@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use waypost_core::{LoadBalancingStrategy, Tokens};
+use waypost_core::{LoadBalancingStrategy, RetryBudgetConfig, Tokens};
+use waypost_failover::ThrottleConfig;
 use waypost_health::HealthConfig;
 use waypost_limits::LimitsConfig;
 use waypost_rules::RulesConfig;
@@ -37,6 +38,13 @@ pub struct RouterConfig {
     pub health: HealthConfig,
     /// How limits are kept. Default: see [`LimitsConfig`].
     pub limits: LimitsConfig,
+    /// How many retries and hedges all requests of one model together may send. Default: one for ten requests, and 100
+    /// saved up.
+    pub retry_budget: RetryBudgetConfig,
+    /// How many those of all models together may send. Default: the same.
+    pub total_retry_budget: RetryBudgetConfig,
+    /// Requests of a model are not sent while its providers refuse most of them. Default: off.
+    pub throttle: Option<ThrottleConfig>,
     /// How rules are evaluated. Default: see [`RulesConfig`].
     pub rules: RulesConfig,
 }
@@ -49,6 +57,9 @@ impl Default for RouterConfig {
             default_completion_tokens: Tokens(1_000),
             health: HealthConfig::default(),
             limits: LimitsConfig::default(),
+            retry_budget: RetryBudgetConfig::default(),
+            total_retry_budget: RetryBudgetConfig::default(),
+            throttle: None,
             rules: RulesConfig::default(),
         }
     }

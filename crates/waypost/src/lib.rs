@@ -86,6 +86,7 @@ mod clock;
 mod config;
 mod constraints;
 mod decision;
+mod execute;
 mod explain;
 mod metrics;
 mod pipeline;
@@ -98,6 +99,7 @@ mod weighted_views;
 
 pub use waypost_balancers as balancers;
 pub use waypost_core as core;
+pub use waypost_failover as failover;
 pub use waypost_health as health;
 pub use waypost_limits as limits;
 pub use waypost_rules as rules;
@@ -105,6 +107,8 @@ pub use waypost_rules as rules;
 pub use waypost_core::{
     GatewayRequest, LoadBalancingStrategy, ProviderCandidate, RequestResult, RoutingContext, RoutingError,
 };
+
+pub use waypost_failover::{Attempt, FailoverChain, FailoverError, Outcome, RequestError};
 
 pub use builder::{BuildError, RouterBuilder};
 pub use clock::SystemClock;

@@ -6,8 +6,9 @@ use std::sync::{Arc, Weak};
 
 use waypost_core::{
     CandidateIndex, InFlightLease, LiveSlot, LoadBalancingStrategy, Pool, PoolWeights, ProviderCandidate,
-    ProviderLimits, ResultEvent, Timestamp,
+    ProviderLimits, ResultEvent, RetryBudget, RetryPermit, Timestamp,
 };
+use waypost_failover::AdaptiveThrottle;
 use waypost_health::{Admission, PoolHealth};
 
 use crate::balancer_set::BalancerSet;
@@ -26,6 +27,10 @@ pub(crate) struct PoolRuntime {
     strategies: Strategies,
     /// Where the balancers' randomness starts.
     seed: u64,
+    /// What retries of the model's requests may be sent; its successors have the same.
+    pub(crate) retry_budget: Arc<RetryBudget>,
+    /// In front of the model's providers, if the settings say so; its successors have the same.
+    pub(crate) throttle: Option<Arc<AdaptiveThrottle>>,
     /// Whether another pool has taken this one's place.
     replaced: AtomicBool,
 }
@@ -45,6 +50,8 @@ impl PoolRuntime {
         Self {
             balancers: BalancerSet::new(Arc::clone(&pool), before.map(|b| &b.balancers), strategies, seed),
             views: views.unwrap_or_default(),
+            retry_budget: before.map_or_else(|| shared.new_retry_budget(), |b| Arc::clone(&b.retry_budget)),
+            throttle: before.map_or_else(|| shared.new_throttle(), |b| b.throttle.clone()),
             strategies: Arc::clone(strategies),
             seed,
             pool,
@@ -101,6 +108,21 @@ impl PoolRuntime {
         if let Some(home) = self.shared.home.get().and_then(Weak::upgrade) {
             home.load().observe(self.pool[index].id(), said, now);
         }
+    }
+
+    /// Counts a request, which earns its share of a retry.
+    pub(crate) fn count_request(&self) {
+        self.retry_budget.deposit();
+        self.shared.retry_budget.deposit();
+    }
+
+    /// Takes so many retries out of the model's budget and the router's, or none.
+    pub(crate) fn take_retries(&self, count: usize, now: Timestamp) -> bool {
+        let of = |budget| (0..count).map(|_| RetryPermit::acquire(budget, now)).collect::<Option<Vec<_>>>();
+        let Some(permits) = of(&*self.retry_budget) else { return false };
+        let Some(of_all) = of(&self.shared.retry_budget) else { return false };
+        permits.into_iter().chain(of_all).for_each(RetryPermit::sent);
+        true
     }
 
     /// Says that another pool takes this one's place: from now on it learns from the results of requests that were

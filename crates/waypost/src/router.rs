@@ -142,9 +142,21 @@ impl Router {
         selected
     }
 
+    /// Whole retries that requests of a model could send now; `None` when the model is not known.
+    pub fn retry_budget(&self, model: &ModelName) -> Option<u32> {
+        let state = self.inner.state.load();
+        let pool = state.snapshot.resolve(model)?;
+        let now = self.inner.shared.clock.now();
+        Some(state.runtime(pool).retry_budget.balance(now).min(self.inner.shared.retry_budget.balance(now)))
+    }
+
     /// The clock that the router reads.
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.inner.shared.clock
+    }
+
+    pub(crate) fn draw(&self) -> f64 {
+        self.inner.shared.seeds.generator().unit()
     }
 
     fn select(

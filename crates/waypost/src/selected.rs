@@ -1,6 +1,7 @@
 //! A candidate that was selected, until the request ends.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use waypost_core::{
@@ -10,7 +11,7 @@ use waypost_core::{
 use waypost_limits::Reservation;
 
 use crate::RoutingDecision;
-use crate::pool_runtime::{Lease, Winner};
+use crate::pool_runtime::{Lease, PoolRuntime, Winner};
 
 /// The candidate that should serve a request, and the lease on it: the request is in flight until this value is
 /// finished or dropped.
@@ -76,6 +77,15 @@ impl SelectedProvider {
 
     const fn winner(&self) -> &Winner {
         self.lease.holder().holder()
+    }
+
+    pub(crate) fn candidate_arc(&self) -> &Arc<ProviderCandidate> {
+        let Winner { runtime, index } = self.winner();
+        &runtime.pool.candidates()[index.get()]
+    }
+
+    pub(crate) fn runtime(&self) -> &PoolRuntime {
+        &self.winner().runtime
     }
 
     pub(crate) const fn set_selection_time(&mut self, time: Duration) {

@@ -5,9 +5,10 @@ use std::sync::{Arc, OnceLock, Weak};
 use waypost_balancers::SlowStart;
 use waypost_core::{
     BuildLoadBalancer, CandidateFilter, CandidateId, CandidateIndex, Clock, LoadBalancingStrategy, ModelName,
-    Pool, PoolIndex, ProviderLimits, ResultObserver, RoutingSnapshot, RoutingTable, SeedSequence,
-    SnapshotCell, Timestamp, TokenEstimator, UpdateError, UpdateErrors,
+    Pool, PoolIndex, ProviderLimits, ResultObserver, RetryBudget, RoutingSnapshot, RoutingTable,
+    SeedSequence, SnapshotCell, Timestamp, TokenEstimator, UpdateError, UpdateErrors,
 };
+use waypost_failover::AdaptiveThrottle;
 use waypost_health::{HealthAwareRouter, PoolHealth, SlowStartConfig};
 use waypost_limits::{Limits, PoolLimits};
 use waypost_rules::CompiledRules;
@@ -36,8 +37,22 @@ pub(crate) struct Shared {
     pub(crate) observers: Box<[Box<dyn ResultObserver>]>,
     pub(crate) metrics: Metrics,
     pub(crate) health: Arc<HealthAwareRouter>,
+    /// What retries of all requests may be sent.
+    pub(crate) retry_budget: RetryBudget,
     /// Where the current version is, for results that end in a later one than they began in.
     pub(crate) home: OnceLock<Weak<SnapshotCell<RouterState>>>,
+}
+
+impl Shared {
+    /// What retries of one model's requests may be sent.
+    pub(crate) fn new_retry_budget(&self) -> Arc<RetryBudget> {
+        Arc::new(RetryBudget::new(self.config.retry_budget, self.clock.now()))
+    }
+
+    /// What stands in front of one model's providers.
+    pub(crate) fn new_throttle(&self) -> Option<Arc<AdaptiveThrottle>> {
+        self.config.throttle.map(|config| Arc::new(AdaptiveThrottle::new(config)))
+    }
 }
 
 /// One version of the configuration, compiled. Replaced as a whole.

@@ -8,6 +8,7 @@ mod allocations;
 mod constraints;
 mod determinism;
 mod errors;
+mod execute;
 mod explain;
 mod fleet;
 mod health;

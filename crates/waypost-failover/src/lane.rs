@@ -1,0 +1,136 @@
+//! One attempt that runs.
+
+use core::time::Duration;
+
+use waypost_core::{FaultScope, RequestResult, Timestamp, TokenUsage, Tokens};
+
+use crate::{Attempt, ErrorKind, FailedAttempt, RequestError, Selection, Timeouts, Verdict};
+
+/// One attempt that runs: what it holds, and what was seen of it.
+#[derive(Debug)]
+pub(crate) struct Lane<S> {
+    pub(crate) selection: S,
+    pub(crate) attempt: Attempt,
+    started: Timestamp,
+    waited: Duration,
+    first_content: Option<Timestamp>,
+    /// Signs of life seen so far, and when the last was.
+    signs: (u64, Timestamp),
+}
+
+impl<S: Selection> Lane<S> {
+    pub(crate) const fn new(selection: S, attempt: Attempt, started: Timestamp, waited: Duration) -> Self {
+        Self { selection, attempt, started, waited, first_content: None, signs: (0, started) }
+    }
+
+    pub(crate) const fn started(&self) -> Timestamp {
+        self.started
+    }
+
+    /// Looks at what the operation said. Whether the first content has just come.
+    pub(crate) fn observe(&mut self, now: Timestamp) -> bool {
+        let signs = self.attempt.signs();
+        if signs != self.signs.0 {
+            self.signs = (signs, now);
+        }
+        let is_first = self.first_content.is_none() && self.attempt.has_content();
+        if is_first {
+            self.first_content = Some(now);
+            self.selection.first_content_at(now);
+        }
+        is_first
+    }
+
+    /// When its time is over if nothing more comes.
+    pub(crate) fn ends(&self, timeouts: &Timeouts, streamed: bool) -> Timestamp {
+        let from =
+            |start: Timestamp, time: Option<Duration>| time.map_or(Timestamp::MAX, |time| start + time);
+        let total = from(self.started, self.attempt.time_limit());
+        let connect = timeouts.connect.filter(|_| !self.attempt.is_connected());
+        let waits_for = match self.first_content {
+            Some(_) => from(self.signs.1, timeouts.idle),
+            None if streamed => from(self.started, timeouts.first_content).min(from(self.started, connect)),
+            None => from(self.started, connect),
+        };
+        total.min(waits_for)
+    }
+
+    /// The operation returned an answer. Gives back the selection if the answer is still coming.
+    pub(crate) fn answered(self, now: Timestamp) -> Option<S> {
+        let usage = self.attempt.usage();
+        if usage.is_none() && self.first_content.is_some() {
+            return Some(self.selection);
+        }
+        let mut result = RequestResult::success(now.since(self.started), usage.unwrap_or_default());
+        result.time_to_first_token = self.first_content.map(|at| at.since(self.started));
+        result.provider_limits = self.attempt.limits_said();
+        self.selection.finish_at(&result, now);
+        None
+    }
+
+    /// What an error of the attempt means: one after the first content is the stream's.
+    pub(crate) const fn verdict(&self, judged: Verdict) -> Verdict {
+        if self.first_content.is_none() {
+            return judged;
+        }
+        let broken = Verdict::of_kind(ErrorKind::StreamInterrupted);
+        Verdict {
+            scope: judged.scope,
+            cool_down: judged.cool_down,
+            retry_after: judged.retry_after,
+            ..broken
+        }
+    }
+
+    /// The attempt failed.
+    pub(crate) fn failed(self, error: RequestError, verdict: Verdict, now: Timestamp) -> FailedAttempt {
+        let failed = FailedAttempt {
+            candidate: self.selection.candidate().id().clone(),
+            number: self.attempt.number(),
+            is_hedge: self.attempt.is_hedge(),
+            verdict,
+            waited: self.waited,
+            took: now.since(self.started),
+            delivered: self.attempt.delivered(),
+            error,
+        };
+        let mut result = result_of(&failed);
+        result.time_to_first_token = self.first_content.map(|at| at.since(self.started));
+        result.provider_limits = self.attempt.limits_said();
+        self.selection.finish_at(&result, now);
+        failed
+    }
+}
+
+/// What health, statistics and limits are told of a failed attempt.
+fn result_of(failed: &FailedAttempt) -> RequestResult {
+    let verdict = &failed.verdict;
+    let mut result = RequestResult::failure(failed.took, failed.error.to_string());
+    result.status_code = status(verdict.kind).or_else(|| failed.error.status_code());
+    result.retry_after = verdict.cool_down.max(verdict.retry_after);
+    result.scope = Some(scope(verdict));
+    if failed.delivered > Tokens::ZERO {
+        result.tokens = TokenUsage::new(Tokens::ZERO, failed.delivered);
+    }
+    result
+}
+
+/// The status by which health knows a kind that is no failure of the provider, whatever status it came with.
+const fn status(kind: ErrorKind) -> Option<u16> {
+    match kind {
+        ErrorKind::RateLimitExceeded => Some(429),
+        ErrorKind::QuotaExhausted => Some(402),
+        ErrorKind::Authentication => Some(401),
+        ErrorKind::PermissionDenied | ErrorKind::ModelNotFound => Some(403),
+        _ => None,
+    }
+}
+
+/// What is at fault, as health counts it. That of one model at a provider, each candidate learns by itself.
+const fn scope(verdict: &Verdict) -> FaultScope {
+    match (verdict.scope, verdict.counts_against_health || status(verdict.kind).is_some()) {
+        (_, false) => FaultScope::Request,
+        (FaultScope::Model, true) => FaultScope::Deployment,
+        (scope, true) => scope,
+    }
+}
