@@ -124,6 +124,6 @@ impl Attempt {
     }
 
     pub(crate) fn limits_said(&self) -> ProviderLimits {
-        self.0.provider_limits.get().cloned().unwrap_or(ProviderLimits::EMPTY)
+        self.0.provider_limits.get().copied().unwrap_or(ProviderLimits::EMPTY)
     }
 }

@@ -196,6 +196,7 @@ const ROWS: &[Row] = &[
         K::ModelNotFound,
         Nothing,
     ),
+    ("aws-bedrock", &[400], &[], &["model identifier is invalid"], K::ModelNotFound, Nothing),
     ("openrouter", &[404], &[], &["data policy"], K::InvalidRequest, Nowhere),
     (
         "",

@@ -274,17 +274,17 @@ impl<'e, D: Dispatch> Execution<'e, D> {
                 Event::Content(winner) => {
                     hedge_at = Timestamp::MAX;
                     if winner == 0 {
-                        two.set(None)
+                        two.set(None);
                     } else {
-                        one.set(None)
+                        one.set(None);
                     }
                     lanes[1 - winner] = None;
                 }
                 Event::Ended(place, ended) => {
                     if place == 0 {
-                        one.set(None)
+                        one.set(None);
                     } else {
-                        two.set(None)
+                        two.set(None);
                     }
                     let lane = lanes[place].take().expect("a lane that ended was running");
                     let error = match ended {

@@ -59,23 +59,22 @@ impl Verdict {
         use ErrorKind as K;
         use FaultScope as S;
         let (scope, retry_here, fail_over, counts, cool_down) = match kind {
-            K::Timeout | K::ServerError => (S::Deployment, true, FailOver::Next, true, None),
-            K::ConnectionError => (S::Deployment, true, FailOver::Next, true, None),
-            K::ServiceUnavailable => (S::Model, true, FailOver::Next, true, None),
-            K::Overloaded => (S::Model, true, FailOver::Next, true, None),
+            K::Timeout | K::ServerError | K::ConnectionError => {
+                (S::Deployment, true, FailOver::Next, true, None)
+            }
+            K::ServiceUnavailable | K::Overloaded => (S::Model, true, FailOver::Next, true, None),
             K::RateLimitExceeded => (S::Deployment, true, FailOver::Next, false, Some(1)),
-            K::QuotaExhausted => (S::Credential, false, FailOver::Next, false, Some(300)),
-            K::Authentication => (S::Credential, false, FailOver::Next, false, Some(300)),
-            K::PermissionDenied => (S::Deployment, false, FailOver::Next, false, Some(300)),
-            K::ModelNotFound => (S::Deployment, false, FailOver::Next, false, Some(300)),
+            K::QuotaExhausted | K::Authentication => (S::Credential, false, FailOver::Next, false, Some(300)),
+            K::PermissionDenied | K::ModelNotFound => {
+                (S::Deployment, false, FailOver::Next, false, Some(300))
+            }
             K::ContextWindowExceeded => (S::Request, false, FailOver::LargerContextWindow, false, None),
             K::RequestTooLarge | K::InvalidRequest | K::Cancelled => {
                 (S::Request, false, FailOver::Never, false, None)
             }
             K::ContentFiltered => (S::Request, false, FailOver::OtherContentPolicy, false, None),
-            K::InvalidResponse => (S::Deployment, false, FailOver::Next, true, None),
+            K::InvalidResponse | K::Unknown => (S::Deployment, false, FailOver::Next, true, None),
             K::StreamInterrupted => (S::Deployment, false, FailOver::Never, true, None),
-            K::Unknown => (S::Deployment, false, FailOver::Next, true, None),
         };
         let cool_down = match cool_down {
             Some(seconds) => Some(Duration::from_secs(seconds)),
