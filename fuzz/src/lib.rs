@@ -7,6 +7,7 @@ mod aimed;
 mod asked;
 mod described;
 mod edited;
+mod errors;
 mod format;
 mod naive;
 mod vocabulary;
@@ -37,6 +38,8 @@ const MAX_ASKED: usize = 12;
 ///   then requests.
 ///
 /// Bytes seldom are a document: those of the first kinds find what readers stumble over, the others what comes after.
+pub use errors::errors;
+
 pub fn rules(input: &[u8]) {
     let Some((kind, rest)) = input.split_first() else { return };
     if input.len() > MAX_INPUT_BYTES {

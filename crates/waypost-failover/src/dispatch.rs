@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use waypost_core::{
     GatewayRequest, NanoUsd, ProviderCandidate, RequestResult, RoutingContext, RoutingError, Timestamp,
+    WindowedHistogram,
 };
 
 use crate::AdaptiveThrottle;
@@ -54,6 +55,11 @@ pub trait Selection {
     /// The throttle in front of the candidates, where there is one.
     fn throttle(&self) -> Option<&AdaptiveThrottle> {
         None
+    }
+
+    /// The recent times to first token that say when a second attempt starts. As here, the candidate's own.
+    fn first_tokens(&self) -> &WindowedHistogram {
+        self.candidate().live().latency().time_to_first_token.histogram()
     }
 
     /// Says when the first content came.

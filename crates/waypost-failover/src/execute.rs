@@ -278,7 +278,9 @@ impl<'e, D: Dispatch> Execution<'e, D> {
                     } else {
                         one.set(None);
                     }
-                    lanes[1 - winner] = None;
+                    if let Some(loser) = lanes[1 - winner].take() {
+                        loser.lost(self.dispatch.now());
+                    }
                 }
                 Event::Ended(place, ended) => {
                     if place == 0 {
@@ -342,7 +344,7 @@ impl<'e, D: Dispatch> Execution<'e, D> {
         let fits =
             self.request.stream && !self.request.has_effects && self.attempts < self.chain.max_attempts;
         let policy = self.chain.hedge.as_ref().filter(|_| fits);
-        let delay = policy.and_then(|policy| policy.delay(first.selection.candidate(), first.started()));
+        let delay = policy.and_then(|policy| policy.delay(first.selection.first_tokens(), first.started()));
         delay.map_or(Timestamp::MAX, |delay| first.started() + delay)
     }
 
@@ -367,7 +369,7 @@ impl<'e, D: Dispatch> Execution<'e, D> {
         let judged = self.chain.classifier.classify(candidate.provider_type(), &error, self.dispatch.wall());
         let verdict = lane.verdict(judged);
         if let Some(throttle) = lane.selection.throttle() {
-            throttle.record(!is_refusal(&verdict), now);
+            throttle.record(!is_refusal(&judged), now);
         }
         let may_retry = self.chain.retry.should_retry(&error, &verdict, self.retries_at(candidate.id()));
         self.failed.push(lane.failed(error, verdict, now));
@@ -408,5 +410,6 @@ const fn is_final(error: &RoutingError) -> bool {
 
 /// Whether a provider refused or failed for load.
 const fn is_refusal(verdict: &Verdict) -> bool {
-    verdict.counts_against_health || matches!(verdict.kind, ErrorKind::RateLimitExceeded)
+    verdict.counts_against_health
+        || matches!(verdict.kind, ErrorKind::RateLimitExceeded | ErrorKind::Overloaded)
 }

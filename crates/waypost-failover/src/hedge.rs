@@ -2,10 +2,9 @@
 
 use core::time::Duration;
 
-use waypost_core::{NanoUsd, ProviderCandidate, Ratio, Timestamp};
+use waypost_core::{NanoUsd, Ratio, Timestamp, WindowedHistogram};
 
-/// When a second attempt runs beside the first: when the first has no content after the time that most requests at its
-/// candidate need. Only streamed requests without effects are hedged, and only within the retry budget.
+/// When a second attempt runs beside the first: when the first has no content after the time that most requests need. Only streamed requests without effects are hedged, and only within the retry budget.
 ///
 /// Source: Dean and Barroso, "The Tail at Scale", 2013: hedged requests.
 ///
@@ -21,11 +20,11 @@ use waypost_core::{NanoUsd, ProviderCandidate, Ratio, Timestamp};
     serde(default, deny_unknown_fields)
 )]
 pub struct HedgePolicy {
-    /// The quantile of the candidate's recent times to first token after which the second starts. Default: 0.95.
+    /// The quantile of the recent times to first token of the candidate's pool after which the second starts. Default: 0.95.
     pub quantile: Ratio,
     /// Never before so much time. Default: 50 ms.
     pub at_least: Duration,
-    /// So many recent requests must be known of the candidate. Default: 20.
+    /// So many recent requests must be known. Default: 20.
     pub min_samples: u64,
     /// The most that the second attempt may be expected to cost; `None` without bound. Default: `None`.
     pub max_cost: Option<NanoUsd>,
@@ -43,10 +42,10 @@ impl Default for HedgePolicy {
 }
 
 impl HedgePolicy {
-    /// How long after the start of an attempt at a candidate the second starts; `None` when too little is known.
-    pub fn delay(&self, candidate: &ProviderCandidate, now: Timestamp) -> Option<Duration> {
-        let histogram = candidate.live().latency().time_to_first_token.histogram();
-        let (delay, samples) = histogram.quantile_with_len(self.quantile.get(), now)?;
+    /// How long after the start of an attempt the second starts, by recent times to first token; `None` when too little is
+    /// known.
+    pub fn delay(&self, recent: &WindowedHistogram, now: Timestamp) -> Option<Duration> {
+        let (delay, samples) = recent.quantile_with_len(self.quantile.get(), now)?;
         (samples >= self.min_samples).then(|| delay.max(self.at_least))
     }
 

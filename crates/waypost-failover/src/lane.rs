@@ -68,10 +68,22 @@ impl<S: Selection> Lane<S> {
         None
     }
 
-    /// What an error of the attempt means: one after the first content is the stream's.
-    pub(crate) const fn verdict(&self, judged: Verdict) -> Verdict {
+    /// The other attempt was faster. That this one's first token would have come later is worth knowing: without it the
+    /// quantile that starts hedges would shrink with every hedge. A hedge began later and tells nothing.
+    pub(crate) fn lost(mut self, now: Timestamp) {
+        if !self.attempt.is_hedge() {
+            self.selection.first_content_at(now);
+        }
+    }
+
+    /// What an error of the attempt means: one after the first content is the stream's. Who is overloaded while more of
+    /// our requests are there is full of them, not ill: if breakers opened for that, a push of load would take out the
+    /// capacity that the load after it needs, and never end.
+    pub(crate) fn verdict(&self, judged: Verdict) -> Verdict {
         if self.first_content.is_none() {
-            return judged;
+            let others = self.selection.candidate().live().in_flight().requests > 1;
+            let is_full = others && judged.kind == ErrorKind::Overloaded;
+            return Verdict { counts_against_health: judged.counts_against_health && !is_full, ..judged };
         }
         let broken = Verdict::of_kind(ErrorKind::StreamInterrupted);
         Verdict {

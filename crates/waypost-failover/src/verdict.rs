@@ -53,6 +53,9 @@ pub struct Verdict {
 /// The longest that a provider's word makes anybody wait (a year in a header is a mistake).
 pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 
+/// How long a key or a deployment rests that was refused: until somebody may have mended it.
+const LONG_REST: Duration = Duration::from_secs(300);
+
 impl Verdict {
     /// What to make of a kind of error when nothing more is known.
     pub const fn of_kind(kind: ErrorKind) -> Self {
@@ -63,10 +66,14 @@ impl Verdict {
                 (S::Deployment, true, FailOver::Next, true, None)
             }
             K::ServiceUnavailable | K::Overloaded => (S::Model, true, FailOver::Next, true, None),
-            K::RateLimitExceeded => (S::Deployment, true, FailOver::Next, false, Some(1)),
-            K::QuotaExhausted | K::Authentication => (S::Credential, false, FailOver::Next, false, Some(300)),
+            K::RateLimitExceeded => {
+                (S::Deployment, true, FailOver::Next, false, Some(Duration::from_secs(1)))
+            }
+            K::QuotaExhausted | K::Authentication => {
+                (S::Credential, false, FailOver::Next, false, Some(LONG_REST))
+            }
             K::PermissionDenied | K::ModelNotFound => {
-                (S::Deployment, false, FailOver::Next, false, Some(300))
+                (S::Deployment, false, FailOver::Next, false, Some(LONG_REST))
             }
             K::ContextWindowExceeded => (S::Request, false, FailOver::LargerContextWindow, false, None),
             K::RequestTooLarge | K::InvalidRequest | K::Cancelled => {
@@ -75,10 +82,6 @@ impl Verdict {
             K::ContentFiltered => (S::Request, false, FailOver::OtherContentPolicy, false, None),
             K::InvalidResponse | K::Unknown => (S::Deployment, false, FailOver::Next, true, None),
             K::StreamInterrupted => (S::Deployment, false, FailOver::Never, true, None),
-        };
-        let cool_down = match cool_down {
-            Some(seconds) => Some(Duration::from_secs(seconds)),
-            None => None,
         };
         let counts_against_health = counts;
         Self { kind, scope, retry_here, fail_over, counts_against_health, cool_down, retry_after: None }

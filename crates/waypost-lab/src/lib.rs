@@ -22,6 +22,7 @@
 //! - [`Scenario`]: candidates with the [`ProviderProfile`]s that simulate them, a strategy, and an arrival process.
 //! - [`Simulation`]: runs arrivals through a real [`Router`](waypost::Router), with a clock that jumps from event to
 //!   event.
+//! - [`Drill`]: requests that the router's failover sees through while providers fail, and what came of them.
 //! - [`trace`]: readers for public request traces; [`ArrivalProcess`]: a generator for when none is at hand.
 //! - [`Report`]: what happened, as a value, a table, JSON or a page of charts.
 //!
@@ -52,6 +53,7 @@
 
 mod arrivals;
 mod charts;
+mod drill;
 mod outcome;
 mod profile;
 mod provider;
@@ -63,6 +65,7 @@ pub mod trace;
 
 pub use arrivals::{Arrival, ArrivalProcess, Arrivals};
 pub use charts::ChartError;
+pub use drill::{Drill, DrillProvider, DrillReport};
 pub use profile::{Episode, ProviderProfile, RateLimit, ServiceTime, Trouble};
 pub use report::{BudgetReport, LatencySummary, Note, ProviderReport, Report, TimelineBin};
 pub use scenario::{Deployment, Scenario, TenantProfile};

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use waypost_core::{
     GatewayRequest, NanoUsd, ProviderCandidate, RequestResult, RoutingContext, RoutingError, Timestamp,
+    WindowedHistogram,
 };
 use waypost_failover::{
     AdaptiveThrottle, Attempt, Dispatch, FailoverChain, FailoverError, Outcome, RequestError, Selection,
@@ -141,6 +142,10 @@ impl Selection for SelectedProvider {
 
     fn throttle(&self) -> Option<&AdaptiveThrottle> {
         self.runtime().throttle.as_deref()
+    }
+
+    fn first_tokens(&self) -> &WindowedHistogram {
+        self.runtime().first_tokens()
     }
 
     fn first_content_at(&mut self, at: Timestamp) {

@@ -2,7 +2,7 @@
 //!
 //! For authors of LLM gateways and clients who want the whole decision. To use one part alone, depend on the crate that
 //! has it: `waypost-balancers` for strategies, `waypost-health` for breakers, ejection and checks, `waypost-rules` for
-//! rules, `waypost-limits` for rates and budgets, `waypost-core` for the vocabulary and the traits.
+//! rules, `waypost-limits` for rates and budgets, `waypost-failover` for errors, retries and hedges, `waypost-core` for the vocabulary and the traits.
 //!
 //! ```
 //! use std::time::Duration;
@@ -35,11 +35,14 @@
 //!   wait for. [`Router::explain`] tells what it would decide and why, without side effects.
 //! - [`SelectedProvider`]: the candidate, the [`RoutingDecision`] and the lease. The request is in flight until it is
 //!   finished or dropped.
+//! - `Router::execute` (feature `tokio`) and [`Router::execute_with`] see a request through: they run your call at the
+//!   candidate, and fail over as a [`FailoverChain`] says.
 //! - [`RouterConfig`] and [`RouterBuilder`]: settings, candidates, strategies, and the seams for filters and observers
 //!   of your own.
 //! - [`core`] has the vocabulary, [`balancers`] the strategies, [`health`] what keeps sick candidates out and lets
 //!   recovered ones back in, [`rules`] the operator's own conditions and what to do with requests that meet them,
-//!   [`limits`] how many requests and tokens in time, how many at once, and how much money.
+//!   [`limits`] how many requests and tokens in time, how many at once, and how much money, [`failover`] what errors mean and what
+//!   is done about them.
 //!
 //! # Guarantees
 //!
@@ -60,7 +63,7 @@
 //!
 //! # What it does not do
 //!
-//! It makes no calls and starts no threads, and nobody waits in it. Retries are a crate of their own that is coming.
+//! It makes no calls and starts no threads, and nobody waits in it. Failover calls what the caller hands in.
 //!
 //! # Crate features
 //!
@@ -68,7 +71,7 @@
 //! - `hdrhistogram`: export of latency histograms. Costs hdrhistogram.
 //! - `toml`, `yaml`, `schemars`: rule files in [`rules`], and their JSON Schema. Each costs the crate that it is named
 //!   after (`yaml`: serde-saphyr, which needs Rust 1.89).
-//! - `tokio`: the runner of active checks in [`health`], and the one in [`limits`] that keeps the shares of several
+//! - `tokio`: `Router::execute`, the runner of active checks in [`health`], and the one in [`limits`] that keeps the shares of several
 //!   replicas. Costs tokio with its timer.
 //!
 //! All are off by default.
@@ -142,3 +145,11 @@ struct RulesPage;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/src/limits.md")]
 struct LimitsPage;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/src/failover.md")]
+struct FailoverPage;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/src/errors.md")]
+struct ErrorsPage;

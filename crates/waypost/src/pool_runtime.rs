@@ -2,11 +2,11 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use waypost_core::{
     CandidateIndex, InFlightLease, LiveSlot, LoadBalancingStrategy, Pool, PoolWeights, ProviderCandidate,
-    ProviderLimits, ResultEvent, RetryBudget, RetryPermit, Timestamp,
+    ProviderLimits, ResultEvent, RetryBudget, RetryPermit, Timestamp, WindowedHistogram,
 };
 use waypost_failover::AdaptiveThrottle;
 use waypost_health::{Admission, PoolHealth};
@@ -31,6 +31,8 @@ pub(crate) struct PoolRuntime {
     pub(crate) retry_budget: Arc<RetryBudget>,
     /// In front of the model's providers, if the settings say so; its successors have the same.
     pub(crate) throttle: Option<Arc<AdaptiveThrottle>>,
+    /// The times to first token of all its candidates together, once somebody hedges.
+    first_tokens: Arc<OnceLock<WindowedHistogram>>,
     /// Whether another pool has taken this one's place.
     replaced: AtomicBool,
 }
@@ -51,6 +53,7 @@ impl PoolRuntime {
             balancers: BalancerSet::new(Arc::clone(&pool), before.map(|b| &b.balancers), strategies, seed),
             views: views.unwrap_or_default(),
             retry_budget: before.map_or_else(|| shared.new_retry_budget(), |b| Arc::clone(&b.retry_budget)),
+            first_tokens: before.map(|b| Arc::clone(&b.first_tokens)).unwrap_or_default(),
             throttle: before.map_or_else(|| shared.new_throttle(), |b| b.throttle.clone()),
             strategies: Arc::clone(strategies),
             seed,
@@ -93,6 +96,9 @@ impl PoolRuntime {
     /// Tells everyone who learns from results: the candidate, the pool, the balancers, the observers.
     pub(crate) fn record(&self, event: &ResultEvent<'_>) {
         event.candidate().live().record(event.result, event.now);
+        if let (Some(known), Some(time)) = (self.first_tokens.get(), event.result.time_to_first_token) {
+            known.record(time, event.now);
+        }
         if self.replaced.load(Ordering::Relaxed) {
             self.teach_successor(event);
         } else {
@@ -108,6 +114,11 @@ impl PoolRuntime {
         if let Some(home) = self.shared.home.get().and_then(Weak::upgrade) {
             home.load().observe(self.pool[index].id(), said, now);
         }
+    }
+
+    /// The recent times to first token of all its candidates together, from the first call on.
+    pub(crate) fn first_tokens(&self) -> &WindowedHistogram {
+        self.first_tokens.get_or_init(WindowedHistogram::default)
     }
 
     /// Counts a request, which earns its share of a retry.

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::command;
 
 /// What can be fuzzed: the binaries of `fuzz/`, each with its seeds and its dictionary.
-const TARGETS: [&str; 1] = ["rules"];
+const TARGETS: [&str; 2] = ["errors", "rules"];
 
 /// The longest input, in bytes: a mistake hides in few lines, and short inputs run fast.
 const MAX_LEN: usize = 4_096;

@@ -27,6 +27,7 @@ fn type_name(provider: &str) -> &str {
 
 /// Statuses of the 400s that are recorded are the caller's fault, a missing model or a limit.
 #[test]
+#[expect(clippy::disallowed_methods, reason = "the optional data folder is named by the environment")]
 fn every_recorded_error_is_known() {
     let file = std::env::var_os("WAYPOST_DATA")
         .map(|folder| PathBuf::from(folder).join("protocol/captures/pydantic-ai.jsonl.gz"))
