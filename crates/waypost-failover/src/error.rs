@@ -68,7 +68,7 @@ impl ErrorResponse {
 ///
 /// Every error converts into it, so that `?` works on a client's errors: what an [`io::Error`](std::io::Error) among
 /// its causes says decides, else it is [`Unknown`](ErrorKind::Unknown). For that it is no `Error` itself;
-/// [`FailoverError`] is.
+/// [`FailoverError`](crate::FailoverError) is.
 ///
 /// ```
 /// use std::io;
