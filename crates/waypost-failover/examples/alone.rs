@@ -12,7 +12,7 @@ use waypost_failover::{Attempt, CandidateList, ErrorResponse, FailoverChain, Req
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let candidates = [
         ProviderCandidate::anthropic("anthropic", "claude-sonnet").build()?,
-        ProviderCandidate::aws_bedrock("bedrock-eu", "claude-sonnet").build()?,
+        ProviderCandidate::bedrock("bedrock-eu", "claude-sonnet").build()?,
     ];
     // A program of yours hands in a clock that runs.
     let list = CandidateList::new(candidates, Arc::new(ManualClock::default()));
