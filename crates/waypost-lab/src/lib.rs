@@ -65,7 +65,7 @@ pub mod trace;
 
 pub use arrivals::{Arrival, ArrivalProcess, Arrivals};
 pub use charts::ChartError;
-pub use drill::{Drill, DrillProvider, DrillReport};
+pub use drill::{Condition, Drill, DrillProvider, DrillReport};
 pub use profile::{Episode, ProviderProfile, RateLimit, ServiceTime, Trouble};
 pub use report::{BudgetReport, LatencySummary, Note, ProviderReport, Report, TimelineBin};
 pub use scenario::{Deployment, Scenario, TenantProfile};

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::command::{self, cargo};
 
 /// The groups, each a bench target.
-const GROUPS: [&str; 5] = ["route", "balancers", "health", "rules", "limits"];
+const GROUPS: [&str; 6] = ["route", "balancers", "health", "rules", "limits", "failover"];
 
 /// One measured case.
 #[derive(Debug, Deserialize, Serialize)]

@@ -33,6 +33,31 @@ fn the_default_is_a_tenth_of_the_requests_after_a_hundred() {
     assert_eq!(drain(&budget, at(3_600_000)), 1);
 }
 
+/// Tower's cases; but what was earned does not expire: calls last minutes here, and the burst bounds what is saved up.
+#[test]
+fn rt_2_empty_earned_late_and_reserved() {
+    assert_eq!(drain(&budget(1_000, 0, 0), at(0)), 0, "nothing is earned yet");
+    let earned = budget(1_000, 1, 0);
+    assert_eq!(drain(&earned, at(0)), 1);
+    earned.deposit();
+    assert_eq!(drain(&earned, at(901)), 1, "what was earned 901 ms ago");
+    assert_eq!(drain(&budget(0, 5, 0), at(0)), 5, "the reserve, and no sixth");
+}
+
+/// Envoy's case: a fifth of the requests, and five when there are none.
+#[test]
+fn rt_3_a_share_of_the_requests_and_a_floor() {
+    let budget = budget(200, 5, 0);
+    assert_eq!(drain(&budget, at(0)), 5);
+    let sent: u32 = (0..100)
+        .map(|_| {
+            budget.deposit();
+            drain(&budget, at(0))
+        })
+        .sum();
+    assert_eq!(sent, 20);
+}
+
 #[test]
 fn every_thousandth_of_a_ratio_counts_and_the_rest_is_rounded_down() {
     for thousandths in 0..=1_000 {

@@ -4,12 +4,13 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::Duration;
 
+use proptest::prelude::*;
 use waypost::core::{
     Clock, LimitId, ManualClock, NanoUsd, ProviderId, Ratio, RetryBudgetConfig, TokenUsage, Tokens,
 };
 use waypost::failover::{
     Backoff, ErrorKind, FailoverChain, FallbackOn, GaveUp, HedgePolicy, Jitter, ManualTimer,
-    ProviderSelector, RetryPolicy, Timer,
+    ProviderSelector, RetryPolicy, ThrottleConfig, Timer,
 };
 use waypost::limits::{Budget, Limit, Period};
 use waypost::{
@@ -316,6 +317,218 @@ fn promise_9_u20_when_everything_fails_attempts_are_a_tenth_more_and_the_burst()
     }
 }
 
+/// What an operation of a random mix does at its attempts.
+#[derive(Debug, Clone, Copy)]
+enum Does {
+    Answers(u64),
+    Fails(u16, u64),
+    Hangs,
+    BreaksOff(u64),
+}
+
+fn does() -> impl Strategy<Value = Does> {
+    prop_oneof![
+        3 => (0..400_u64).prop_map(Does::Answers),
+        4 => (prop::sample::select(vec![408_u16, 429, 500, 503, 529]), 0..50_u64).prop_map(|(status, ms)| Does::Fails(status, ms)),
+        1 => Just(Does::Hangs),
+        1 => (0..100_u64).prop_map(Does::BreaksOff),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Promise 9, over random mixes of failures, waits, hedges and budgets: attempts beyond the first, hedges included,
+    /// are what the budget had and what requests earned; afterwards nothing is held.
+    #[test]
+    fn promise_9_retries_and_hedges_never_exceed_the_budget(
+        (providers, burst, per_mille, attempts) in (1..5_usize, 0..20_u32, 0..300_u64, 1..6_u32),
+        requests in prop::collection::vec(prop::collection::vec(does(), 1..6), 1..120),
+    ) {
+        let mut rig = rig_with(providers, |builder| {
+            let mut config = config(burst);
+            config.retry_budget.ratio = Ratio::of(per_mille, 1_000);
+            config.total_retry_budget.ratio = Ratio::of(per_mille, 1_000);
+            builder.config(config).health(waypost::health::HealthConfig::off())
+        });
+        rig.request.stream = true;
+        let hedge = HedgePolicy { min_samples: 1, at_least: MS * 20, ..HedgePolicy::default() };
+        let chain = steady().with_max_attempts(attempts).with_hedge(hedge);
+        let (calls, mut came) = (Cell::new(0_u64), 0_u64);
+        for steps in &requests {
+            came += 1;
+            let (mine, before) = (Cell::new(0), calls.get());
+            let _ = rig.run(&chain, async |attempt| {
+                calls.set(calls.get() + 1);
+                let step = steps[mine.replace(mine.get() + 1) % steps.len()];
+                let wait = match step {
+                    Does::Answers(ms) | Does::Fails(_, ms) | Does::BreaksOff(ms) => MS * ms as u32,
+                    Does::Hangs => Duration::from_secs(3_600),
+                };
+                rig.timer.sleep(wait).await;
+                if let Does::Fails(status, _) = step {
+                    return Err(RequestError::status(status));
+                }
+                attempt.first_content();
+                rig.timer.sleep(MS).await;
+                if let Does::BreaksOff(_) = step {
+                    return Err(ErrorKind::ConnectionError.into());
+                }
+                attempt.complete(TokenUsage::new(Tokens(1), Tokens(1)));
+                Ok(())
+            });
+            prop_assert!(calls.get() - before <= u64::from(attempts));
+            let earned = came * per_mille / 1_000;
+            let most = came + u64::from(burst.max(u32::from(per_mille > 0))) + earned;
+            prop_assert!(calls.get() <= most, "{} attempts of {came} requests, at most {most}", calls.get());
+        }
+        rig.assert_idle();
+    }
+}
+
+#[test]
+fn attempts_say_their_number_so_that_layers_do_not_multiply() {
+    let mut rig =
+        rig_with(2, |builder| builder.config(config(0)).health(waypost::health::HealthConfig::off()));
+    rig.context.attempt_number = 2;
+    let numbers = RefCell::new(Vec::new());
+    for _ in 0..100 {
+        let error = rig.run(&steady(), async |attempt| -> Result<(), _> {
+            numbers.borrow_mut().push(attempt.number());
+            Err(RequestError::status(503))
+        });
+        let error = error.unwrap_err();
+        assert_eq!((error.because(), error.should_retry()), (&GaveUp::RetryBudgetExhausted, false), "U20");
+    }
+    assert_eq!(*numbers.borrow(), [2; 100], "retries of a layer above earn no retries here");
+}
+
+#[test]
+fn u13_everybody_is_limited_and_says_the_shortest_wait() {
+    let rig = rig(3);
+    let calls = Cell::new(0_u32);
+    let refused = |rig: &Rig| {
+        rig.run(&steady(), async |_| -> Result<(), _> {
+            calls.set(calls.get() + 1);
+            let wait = (20 + 10 * calls.get()).to_string();
+            Err(waypost::failover::ErrorResponse::new(429).header("retry-after", wait).into())
+        })
+        .unwrap_err()
+    };
+    let first = refused(&rig);
+    assert_eq!((first.should_retry(), first.retry_after()), (true, Some(Duration::from_secs(30))));
+    for _ in 0..100 {
+        let error = refused(&rig);
+        assert!(error.should_retry(), "{error:?}");
+        assert!(error.retry_after().is_some_and(|wait| wait <= Duration::from_secs(30)), "{error:?}");
+        assert!(error.attempts().is_empty(), "nobody is asked while all rest");
+    }
+    assert_eq!(calls.get(), 3, "amplification 1.0");
+    rig.assert_idle();
+}
+
+#[test]
+fn a_caller_whose_attempts_failed_for_other_reasons_is_not_told_to_retry() {
+    let rig = rig(2);
+    let error = rig.run(&steady().with_max_attempts(2), async |attempt| -> Result<(), _> {
+        Err(RequestError::status(if attempt.number() == 0 { 429 } else { 500 }))
+    });
+    assert!(!error.unwrap_err().should_retry());
+}
+
+/// With most providers ill, retries count twice: a budget of ten is spent after five.
+#[test]
+fn in_panic_a_retry_counts_twice() {
+    let rig = rig_with(2, |builder| {
+        let mut config = config(10);
+        config.retry_budget.ratio = Ratio::ZERO;
+        builder.config(config)
+    });
+    for candidate in rig.router.routing_table().candidates() {
+        for _ in 0..5 {
+            let failed = RequestResult::failure(MS, "500").status(500).at(candidate.id().clone());
+            rig.router.record_result(&failed).unwrap();
+        }
+    }
+    let asked = Cell::new(0);
+    let error = rig.run(&steady().with_max_attempts(2), async |_| -> Result<(), _> {
+        asked.set(asked.get() + 1);
+        Err(RequestError::status(500))
+    });
+    assert_eq!((asked.get(), error.unwrap_err().attempts().len()), (2, 2));
+    assert_eq!(rig.router.retry_budget(&rig.request.model), Some(8));
+}
+
+#[test]
+fn the_throttle_refuses_before_providers_are_hammered() {
+    let throttled = |config: Option<ThrottleConfig>| {
+        let rig = rig_with(2, |builder| {
+            let mut all = self::config(0);
+            all.throttle = config;
+            builder.config(all).health(waypost::health::HealthConfig::off())
+        });
+        let (calls, refused) = (Cell::new(0), Cell::new(0));
+        for _ in 0..1_000 {
+            rig.clock.advance(MS);
+            let error = rig.run(&steady().with_max_attempts(1), async |_| -> Result<(), _> {
+                calls.set(calls.get() + 1);
+                Err(RequestError::status(529))
+            });
+            refused.set(refused.get() + u32::from(*error.unwrap_err().because() == GaveUp::Throttled));
+        }
+        rig.assert_idle();
+        (calls.get(), refused.get())
+    };
+    assert_eq!(throttled(None), (1_000, 0));
+    let (calls, refused) = throttled(Some(ThrottleConfig::default()));
+    assert_eq!(calls + refused, 1_000);
+    assert!(calls < 50, "{calls} calls of 1,000, none of which was accepted");
+}
+
+#[test]
+fn a_fallback_to_another_model_reserves_and_settles_there() {
+    let budget = Budget::new(NanoUsd::from_usd(1.0).unwrap(), Period::TOTAL);
+    let rig = rig_with(0, |builder| {
+        let limit = Limit::budget(LimitId::new("all").unwrap(), budget);
+        builder
+            .config(config(100))
+            .limit(limit)
+            .candidate(ProviderCandidate::openai("dear", MODEL).price_per_million(1_000.0, 1_000.0))
+            .candidate(ProviderCandidate::openai("cheap", "small").price_per_million(10.0, 10.0))
+    });
+    let chain = steady()
+        .with_fallback(ProviderSelector::AnyForModel(waypost::core::ModelName::new("small").unwrap()));
+    let served = rig.run(&chain, async |attempt| {
+        if name(&attempt) == "dear" {
+            return Err(ErrorKind::ServerError.into());
+        }
+        attempt.complete(TokenUsage::new(Tokens(100), Tokens(100)));
+        Ok(name(&attempt))
+    });
+    assert_eq!(served.unwrap().answer(), "cheap");
+    rig.assert_idle();
+    let [report] = &rig.router.limit_reports()[..] else { panic!("one limit") };
+    let waypost::limits::Level::Money { settled, .. } = report.level else { panic!("{report:?}") };
+    assert_eq!(settled, NanoUsd::from_usd(0.002).unwrap(), "200 tokens of the cheap one");
+}
+
+#[test]
+fn a_deadline_bounds_attempts_and_ends_them() {
+    let mut rig = rig(3);
+    rig.context.deadline = Some(rig.clock.now() + MS * 500);
+    let limits = RefCell::new(Vec::new());
+    let start = rig.clock.now();
+    let error = rig.run(&steady(), async |attempt| -> Result<(), _> {
+        limits.borrow_mut().push(attempt.time_limit().unwrap());
+        rig.timer.sleep(MS * 300).await;
+        Err(RequestError::status(503))
+    });
+    assert_eq!(*error.unwrap_err().because(), GaveUp::DeadlineExceeded);
+    assert_eq!(*limits.borrow(), [MS * 500, MS * 200], "each is told what is left");
+    assert_eq!(rig.clock.now().since(start), MS * 500, "and is ended then");
+    rig.assert_idle();
+}
+
 /// Makes the times to first token known: 30 ms, less than any hedge waits, through requests that might have been hedged.
 fn hedging(rig: &Rig) {
     for _ in 0..40 {
@@ -387,6 +600,7 @@ fn an_answer_at_once_costs_at_most_two_allocations() {
 
 /// Every path: failures that wait, fail over, hedge, commit and break off; dropped at every wait.
 #[test]
+#[expect(clippy::print_stdout, reason = "how many there are is counted")]
 fn dropped_at_every_await_everything_is_back() {
     let mut points = 0;
     for path in 0..6 {
@@ -438,5 +652,6 @@ fn dropped_at_every_await_everything_is_back() {
             points += 1;
         }
     }
+    println!("{points} points at which requests were dropped");
     assert!(points >= 20, "{points} points");
 }
