@@ -218,14 +218,34 @@ impl RoutingTable {
         &self,
         updates: impl IntoIterator<Item = RoutingTableUpdate>,
     ) -> Result<Self, UpdateErrors> {
-        let mut next = self.clone();
+        self.clone().followed_by(updates, self)
+    }
+
+    /// The table that a batch of updates makes of an empty one; candidates that this table knows, by id, keep their live
+    /// state.
+    ///
+    /// # Errors
+    ///
+    /// [`UpdateErrors`] with every reason.
+    pub fn replaced(
+        &self,
+        updates: impl IntoIterator<Item = RoutingTableUpdate>,
+    ) -> Result<Self, UpdateErrors> {
+        Self::default().followed_by(updates, self)
+    }
+
+    fn followed_by(
+        mut self,
+        updates: impl IntoIterator<Item = RoutingTableUpdate>,
+        before: &Self,
+    ) -> Result<Self, UpdateErrors> {
         let mut errors = Vec::new();
         for update in updates {
-            next.apply(update, self, &mut errors);
+            self.apply(update, before, &mut errors);
         }
-        next.drop_empty_models();
-        next.check(&mut errors);
-        if errors.is_empty() { Ok(next) } else { Err(UpdateErrors(errors)) }
+        self.drop_empty_models();
+        self.check(&mut errors);
+        if errors.is_empty() { Ok(self) } else { Err(UpdateErrors(errors)) }
     }
 
     /// All candidates, by id.

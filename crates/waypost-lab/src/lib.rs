@@ -42,6 +42,7 @@
 //!
 //! # Crate features
 //!
+//! - `http`: simulated providers that speak HTTP on loopback. Costs tokio and httparse.
 //! - `cli` (default): the command line `waypost-lab`. Costs clap, indicatif and anyhow.
 //!
 //! # MSRV
@@ -54,6 +55,9 @@
 mod arrivals;
 mod charts;
 mod drill;
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+pub mod http;
 mod outcome;
 mod profile;
 mod provider;

@@ -70,8 +70,14 @@ const HEALTH_STREAM: u64 = 0x6865_616c_7468_2121;
 #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
 pub struct BuildError(Vec<Problem>);
 
+impl BuildError {
+    pub(crate) fn of(problems: Vec<Problem>) -> Result<(), Self> {
+        if problems.is_empty() { Ok(()) } else { Err(Self(problems)) }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-enum Problem {
+pub(crate) enum Problem {
     #[error(transparent)]
     Candidate(#[from] CandidateError),
     #[error(transparent)]

@@ -14,14 +14,15 @@ use waypost_health::{Admission, HealthAwareRouter, HealthReport};
 use waypost_limits::{
     Applicable, Limit, LimitErrors, LimitReport, LimitSpent, Limits, PoolLimits, Reservation,
 };
-use waypost_rules::{CompiledRules, RuleErrors, RuleUpdate, Surroundings, Verdict};
+use waypost_rules::{CompiledRules, RuleErrors, RuleSet, RuleUpdate, Surroundings, Verdict};
 
 use crate::constraints::Constraints;
 use crate::pipeline::{Nobody, Pipeline, Trail};
 use crate::pool_runtime::{Lease, PoolRuntime, Winner};
 use crate::state::{Parts, RouterState, Shared, check_strategies, names, starting_slowly};
 use crate::{
-    Explanation, RouterBuilder, RouterMetrics, RoutingDecision, SelectedProvider, explain, preferences,
+    BuildError, Explanation, RouterBuilder, RouterMetrics, RoutingDecision, SelectedProvider, explain,
+    preferences,
 };
 
 /// Decides which provider serves a request. Cheap to clone; all clones are one router.
@@ -236,6 +237,54 @@ impl Router {
         let next = self.inner.state.update(|current| {
             let limits = Arc::new(current.limits.updated(limits, self.inner.shared.clock.now())?);
             Ok(current.next(Parts { limits, ..current.parts() }, &self.inner.shared))
+        });
+        next.map(|state| state.snapshot.generation())
+    }
+
+    /// Puts another configuration in place of the one that there is, all of it at once: the table that the updates make
+    /// of an empty one, the rules, the limits. Candidates, rules and limits of the same name keep their live state,
+    /// counts and what is used. Returns the new version's number.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError`] with everything that is wrong; nothing has changed.
+    ///
+    /// ```
+    /// use waypost::core::RoutingTableUpdate;
+    /// use waypost::rules::RuleSet;
+    /// use waypost::{ProviderCandidate, Router};
+    ///
+    /// let router = Router::builder().candidate(ProviderCandidate::openai("openai", "gpt-4o")).build()?;
+    /// let azure = ProviderCandidate::azure("azure-eu", "gpt-4o").build()?;
+    /// router.reconfigure([RoutingTableUpdate::add(azure)], RuleSet::default(), [])?;
+    /// assert_eq!(router.routing_table().candidates().next().unwrap().provider(), "azure-eu");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn reconfigure(
+        &self,
+        table: impl IntoIterator<Item = RoutingTableUpdate>,
+        rules: RuleSet,
+        limits: impl IntoIterator<Item = Limit>,
+    ) -> Result<u64, BuildError> {
+        let next = self.inner.state.update(|current| {
+            let mut problems = Vec::new();
+            let table = current.table.replaced(table).and_then(|table| {
+                check_strategies(&table, &current.strategies)?;
+                Ok(table)
+            });
+            let table = table.map_err(|errors| problems.push(errors.into())).unwrap_or_default();
+            let strategies = names(&current.strategies);
+            let surroundings = Surroundings::default().strategies(&strategies);
+            // Names that a table would have had without its own problems are not missing.
+            let surroundings = if problems.is_empty() { surroundings.table(&table) } else { surroundings };
+            let rules = current.rules.updated([RuleUpdate::ReplaceAll(rules)], surroundings);
+            let rules = rules.map_err(|errors| problems.push(errors.into())).unwrap_or_default();
+            let limits = current.limits.updated(limits, self.inner.shared.clock.now());
+            let limits = limits.map_err(|errors| problems.push(errors.into())).ok();
+            BuildError::of(problems)?;
+            let limits = limits.map_or_else(|| Arc::clone(&current.limits), Arc::new);
+            let parts = Parts { table, rules: Arc::new(rules), limits, ..current.parts() };
+            Ok(current.next(parts, &self.inner.shared))
         });
         next.map(|state| state.snapshot.generation())
     }

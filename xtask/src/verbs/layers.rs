@@ -20,7 +20,8 @@ const FLOORS: &[(&str, u8)] = &[
     ("waypost-testkit", 2),
     ("waypost", 3),
     ("waypost-lab", 4),
-    ("waypost-benches", 5),
+    ("waypost-gateway", 5),
+    ("waypost-benches", 6),
 ];
 
 /// Who uses whom.

@@ -4,9 +4,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use waypost::core::{
-    ModelName, NanoUsd, Pricing, RoutingTableUpdate as Update, Stage, TokenUsage, Tokens, UpdateError, Weight,
+    LimitId, ManualClock, ModelName, NanoUsd, Pricing, RoutingTableUpdate as Update, RuleId, Stage,
+    TokenUsage, Tokens, UpdateError, Weight,
 };
-use waypost::{ProviderCandidate, RequestResult, Router, RoutingContext, RoutingError};
+use waypost::limits::{Budget, Limit, Period};
+use waypost::rules::{RouteConfig, RoutingAction, Rule, RuleSet};
+use waypost::{GatewayRequest, ProviderCandidate, RequestResult, Router, RoutingContext, RoutingError};
 
 use crate::fleet;
 
@@ -168,4 +171,41 @@ fn a_model_whose_candidates_are_drained_is_known_but_not_served() {
         .update_routing_table([Update::RemoveProvider { provider: fleet::provider("p0"), model: None }])
         .unwrap();
     assert_eq!(route(), Err(unserved), "an alias still names the model");
+}
+
+#[test]
+fn a_reconfiguration_is_whole_or_nothing_and_keeps_what_is_live() {
+    let candidate = |provider: &str| ProviderCandidate::openai(provider, "m").build().unwrap();
+    let budget = |usd| {
+        let budget = Budget::new(NanoUsd::from_usd(usd).unwrap(), Period::TOTAL);
+        Limit::budget(LimitId::new("all").unwrap(), budget)
+    };
+    let builder =
+        Router::builder().candidate(ProviderCandidate::openai("a", "m").price_per_million(1.0, 1.0));
+    let router = builder.clock(ManualClock::default()).limit(budget(1.0)).build().unwrap();
+    let request = GatewayRequest::new("m").unwrap();
+    let before = router.route(&request, &RoutingContext::default()).unwrap();
+    let generation = router.metrics().generation;
+
+    let rule = Rule::new(RuleId::new("r").unwrap(), RoutingAction::RouteToPool(RouteConfig::default()));
+    let twice = RuleSet::new([rule.clone(), rule]);
+    let wrong = [Update::add(candidate("b")), Update::add(candidate("b"))];
+    let error = router.reconfigure(wrong, twice, [budget(1.0), budget(2.0)]).unwrap_err().to_string();
+    assert!(error.contains("b/m") && error.contains("`r`") && error.contains("all"), "{error}");
+    assert_eq!(router.metrics().generation, generation);
+
+    let right = ["a", "b"].map(|name| Update::add(candidate(name)));
+    router.reconfigure(right, RuleSet::default(), [budget(2.0)]).unwrap();
+    let table = router.routing_table();
+    let in_flight = |name| {
+        let found = table.candidates().find(|candidate| candidate.provider() == name);
+        found.unwrap().live().in_flight().requests
+    };
+    assert_eq!((in_flight("a"), in_flight("b")), (1, 0));
+    drop(before);
+    assert_eq!((router.metrics().in_flight, in_flight("a")), (0, 0));
+
+    router.reconfigure([], RuleSet::default(), []).unwrap();
+    assert!(router.route(&request, &RoutingContext::default()).is_err());
+    assert!(router.limit_reports().is_empty());
 }

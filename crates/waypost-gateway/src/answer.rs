@@ -1,0 +1,97 @@
+//! What a client is sent.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use crate::event_stream::EventStream;
+use crate::settlement::Settlement;
+use crate::upstream::UpstreamBody;
+
+/// The body of an answer.
+#[derive(Debug)]
+pub(crate) enum AnswerBody {
+    /// All of it is there.
+    Whole(Option<Bytes>),
+    /// Events, as they come.
+    Events(Box<EventStream>),
+    /// Bytes, as they come: sound, images, answers too large to be held.
+    Bytes(Box<ByteStream>),
+}
+
+impl AnswerBody {
+    pub(crate) fn whole(body: impl Into<Bytes>) -> Self {
+        Self::Whole(Some(body.into()).filter(|body| !body.is_empty()))
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        match &mut *self {
+            Self::Whole(body) => Poll::Ready(body.take().map(|body| Ok(Frame::data(body)))),
+            Self::Events(events) => {
+                events.poll_next(cx).map(|block| block.map(|block| Ok(Frame::data(block))))
+            }
+            Self::Bytes(bytes) => bytes.poll_next(cx).map(|chunk| chunk.map(|chunk| chunk.map(Frame::data))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Whole(None))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(body) => SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64)),
+            Self::Bytes(bytes) => bytes.length.map_or_else(SizeHint::default, SizeHint::with_exact),
+            Self::Events(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// An answer that is no stream of events, passed on as it comes. If it breaks off, so does the client's connection: there
+/// is no other way to say it.
+#[derive(Debug)]
+pub(crate) struct ByteStream {
+    pub(crate) first: Option<Bytes>,
+    pub(crate) body: UpstreamBody,
+    /// Bytes that are left to come, if that is known.
+    pub(crate) length: Option<u64>,
+    pub(crate) settlement: Settlement,
+}
+
+impl ByteStream {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(self.count(first))));
+        }
+        loop {
+            return match Pin::new(&mut self.body).poll_frame(cx) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(None) => {
+                    self.settlement.complete();
+                    Poll::Ready(None)
+                }
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(chunk) => Poll::Ready(Some(Ok(self.count(chunk)))),
+                    Err(_) => continue,
+                },
+                Poll::Ready(Some(Err(error))) => {
+                    self.settlement.interrupted("the answer broke off");
+                    Poll::Ready(Some(Err(io::Error::other(error))))
+                }
+            };
+        }
+    }
+
+    fn count(&mut self, chunk: Bytes) -> Bytes {
+        self.length = self.length.map(|length| length.saturating_sub(chunk.len() as u64));
+        chunk
+    }
+}

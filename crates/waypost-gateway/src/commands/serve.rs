@@ -1,0 +1,69 @@
+//! `waypost serve`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+use waypost_gateway::{Config, Server, Telemetry};
+
+use super::{bad_config, fail};
+
+pub(crate) fn run(file: PathBuf) -> ExitCode {
+    let config = match Config::load(&file) {
+        Ok(config) => config,
+        Err(errors) => return bad_config(&errors),
+    };
+    start_logging(&config.telemetry());
+    config.warnings().lines().for_each(|warning| tracing::warn!("{warning}"));
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            fail(&format!("no runtime: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(serve(config, file)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            fail(&error.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start_logging(telemetry: &Telemetry) {
+    let filter = EnvFilter::try_new(&telemetry.log).unwrap_or_else(|_| EnvFilter::new("info"));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if telemetry.json { logs.json().init() } else { logs.init() }
+}
+
+async fn serve(config: Config, file: PathBuf) -> Result<(), Box<dyn std::error::Error>> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let server = Server::start(config, file).await?;
+    tracing::info!(address = %server.address(), "waypost is listening");
+    if let Some(address) = server.admin_address() {
+        tracing::info!(%address, "administrators are listened to");
+    }
+    while !told_to_stop(&mut terminate, &mut interrupt, &mut hang_up).await {
+        // What was wrong is logged.
+        let _ = server.reload();
+    }
+    tracing::info!("stopping: requests that run may come to an end");
+    tokio::select! {
+        () = server.stop() => {}
+        _ = terminate.recv() => tracing::warn!("stopped at once"),
+        _ = interrupt.recv() => tracing::warn!("stopped at once"),
+    }
+    Ok(())
+}
+
+/// Waits for a signal; whether it is one to stop.
+async fn told_to_stop(terminate: &mut Signal, interrupt: &mut Signal, hang_up: &mut Signal) -> bool {
+    tokio::select! {
+        _ = terminate.recv() => true,
+        _ = interrupt.recv() => true,
+        _ = hang_up.recv() => false,
+    }
+}

@@ -1,0 +1,378 @@
+//! One attempt at one candidate: the request is sent, and its answer looked at until it is known to be one.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use http::{Method, Request, Response, StatusCode, Uri, Version};
+use http_body::Body;
+use secrecy::ExposeSecret;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use waypost::core::{TokenUsage, Tokens};
+use waypost::failover::{ErrorKind, ErrorResponse};
+use waypost::{Attempt, RequestError};
+
+use crate::Endpoint;
+use crate::directory::{Directory, Target};
+use crate::endpoint::Dialect;
+use crate::gateway::Gateway;
+use crate::provider::ANTHROPIC_VERSION;
+use crate::refusal::ProviderSaid;
+use crate::request_body::RequestBody;
+use crate::scan::StreamUsage;
+use crate::settlement::Settlement;
+use crate::sse::{EventSplitter, events};
+use crate::upstream::{UpstreamBody, UpstreamError};
+use crate::usage::{Said, Usage};
+
+/// The largest answer that is held until all of it is there, so that its failure can still be somebody else's success.
+const MAX_HELD: usize = 1 << 20;
+/// The most that is read of an error.
+const MAX_ERROR: usize = 64 << 10;
+/// The most that comes before the first content of a stream.
+const MAX_PREAMBLE: usize = 1 << 20;
+
+/// Headers of clients that providers are told. All others are not: they may say whose request it is, or change where it
+/// goes.
+const FORWARDED: [HeaderName; 6] = [
+    HeaderName::from_static("accept"),
+    HeaderName::from_static("anthropic-version"),
+    HeaderName::from_static("anthropic-beta"),
+    HeaderName::from_static("openai-beta"),
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("tracestate"),
+];
+
+/// A request on its way to providers.
+pub(crate) struct Exchange {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    pub(crate) model_at: std::ops::Range<usize>,
+    pub(crate) stream: bool,
+    pub(crate) stream_usage: StreamUsage,
+    pub(crate) prompt: Tokens,
+    /// What the last provider said that refused it.
+    pub(crate) said: Mutex<Option<ProviderSaid>>,
+}
+
+/// An answer that is one.
+pub(crate) enum Opened {
+    /// All of it.
+    Whole { status: StatusCode, headers: HeaderMap, body: Bytes },
+    /// A stream that has begun.
+    Events {
+        headers: HeaderMap,
+        begun: Bytes,
+        body: UpstreamBody,
+        splitter: EventSplitter,
+        settlement: Settlement,
+    },
+    /// Bytes that have begun.
+    Bytes { headers: HeaderMap, first: Bytes, body: UpstreamBody, settlement: Settlement },
+}
+
+impl Exchange {
+    /// Makes one attempt.
+    pub(crate) async fn attempt(&self, gateway: &Gateway, attempt: Attempt) -> Result<Opened, RequestError> {
+        let directory = gateway.directory();
+        let target = directory.targets.get(attempt.candidate().id()).map(Arc::clone);
+        // A candidate that was removed meanwhile is nowhere any more.
+        let target = target.ok_or(ErrorKind::ServiceUnavailable)?;
+        drop::<arc_swap::Guard<Arc<Directory>>>(directory);
+        let settlement = Settlement::new(Arc::clone(gateway.router().clock()), self.prompt);
+        let make =
+            |connection: &crate::upstream::Connection| self.request(&target, &attempt, connection.is_http2());
+        let sent = target.upstream.send(make, || attempt.connected()).await;
+        let response = sent.map_err(|error| match error {
+            UpstreamError::Connect(error) => RequestError::from(error),
+            UpstreamError::Exchange(error) if error.is_parse() => ErrorKind::InvalidResponse.into(),
+            UpstreamError::Exchange(_) => ErrorKind::ConnectionError.into(),
+        })?;
+        let limits = response.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+        let limits = waypost::limits::provider_limits(limits, gateway.router().clock().wall());
+        if !limits.is_empty() {
+            attempt.provider_limits(limits);
+        }
+        self.open(&target, &attempt, response, settlement, limits).await
+    }
+
+    async fn open(
+        &self,
+        target: &Target,
+        attempt: &Attempt,
+        response: Response<UpstreamBody>,
+        mut settlement: Settlement,
+        limits: waypost::core::ProviderLimits,
+    ) -> Result<Opened, RequestError> {
+        settlement.limits(limits);
+        let (head, body) = response.into_parts();
+        if !matches!(head.status.as_u16(), 200..=203) {
+            return Err(self.refused(target, &head, body).await);
+        }
+        let kind = media_type(&head.headers);
+        let headers = passed_on(&head.headers);
+        match kind.as_str() {
+            "text/event-stream" => self.open_events(attempt, headers, body, settlement).await,
+            "text/html" => Err(ErrorResponse::new(200).header("content-type", kind).into()),
+            _ => self.open_whole(target, attempt, &head, headers, body, settlement).await,
+        }
+    }
+
+    /// What is sent. The body is the client's but for the model's name, and the wish for usage at a stream's end.
+    fn request(&self, target: &Target, attempt: &Attempt, is_http2: bool) -> Request<RequestBody> {
+        let mut request = Request::new(self.sent_body(target));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.uri(target, is_http2);
+        let headers = request.headers_mut();
+        for name in FORWARDED {
+            if let Some(value) = self.headers.get(&name) {
+                headers.insert(name, value.clone());
+            }
+        }
+        if let Some(kind) = self.headers.get(CONTENT_TYPE) {
+            headers.insert(CONTENT_TYPE, kind.clone());
+        }
+        if !is_http2 {
+            headers.insert(HOST, target.authority.clone());
+        }
+        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("waypost/", env!("CARGO_PKG_VERSION"))));
+        headers.insert("x-attempt", HeaderValue::from(attempt.number()));
+        if self.endpoint == Endpoint::Messages && !headers.contains_key("anthropic-version") {
+            headers.insert("anthropic-version", HeaderValue::from_static(ANTHROPIC_VERSION));
+        }
+        for (name, value) in target.headers.iter().chain(&target.authorization) {
+            headers.insert(name, value.clone());
+        }
+        if is_http2 {
+            *request.version_mut() = Version::HTTP_2;
+        }
+        request
+    }
+
+    fn uri(&self, target: &Target, is_http2: bool) -> Uri {
+        let path = target.path(self.endpoint).cloned();
+        let mut parts = http::uri::Parts::default();
+        parts.path_and_query = path.or_else(|| Some(http::uri::PathAndQuery::from_static("/")));
+        if is_http2 {
+            let scheme = if target.is_tls { http::uri::Scheme::HTTPS } else { http::uri::Scheme::HTTP };
+            parts.scheme = Some(scheme);
+            parts.authority = target.authority.to_str().ok().and_then(|name| name.parse().ok());
+        }
+        Uri::from_parts(parts).unwrap_or_default()
+    }
+
+    fn sent_body(&self, target: &Target) -> RequestBody {
+        let (body, at) = (&self.body, &self.model_at);
+        let model = if self.endpoint.is_form() {
+            target.model.slice(1..target.model.len() - 1)
+        } else {
+            target.model.clone()
+        };
+        let asks =
+            self.stream && self.stream_usage == StreamUsage::Silent && target.kind.takes_stream_options();
+        let brace = memchr::memchr(b'{', body).filter(|_| asks && !self.endpoint.is_form()).map(|at| at + 1);
+        let [before, wish] = match brace {
+            Some(end) => {
+                [body.slice(..end), Bytes::from_static(br#""stream_options":{"include_usage":true},"#)]
+            }
+            None => [Bytes::new(), Bytes::new()],
+        };
+        RequestBody::new([
+            before,
+            wish,
+            body.slice(brace.unwrap_or(0)..at.start),
+            model,
+            body.slice(at.end..),
+        ])
+    }
+
+    /// Whether what the gateway asked of usage is not for the client.
+    pub(crate) fn hides_usage(&self) -> bool {
+        self.stream && self.stream_usage == StreamUsage::Silent
+    }
+
+    /// The provider refused. What it said is kept for the client, without its secrets.
+    async fn refused(
+        &self,
+        target: &Target,
+        head: &http::response::Parts,
+        mut body: UpstreamBody,
+    ) -> RequestError {
+        let mut text = BytesMut::new();
+        while text.len() < MAX_ERROR {
+            match next(&mut body).await {
+                Some(Ok(chunk)) => text.extend_from_slice(&chunk[..chunk.len().min(MAX_ERROR - text.len())]),
+                _ => break,
+            }
+        }
+        let body = redacted(text.freeze(), target);
+        let mut response = ErrorResponse::new(head.status.as_u16()).body(&body);
+        for (name, value) in &head.headers {
+            if let Ok(value) = value.to_str() {
+                response = response.header(name.as_str(), value);
+            }
+        }
+        let content_type = head.headers.get(CONTENT_TYPE).cloned();
+        let said = ProviderSaid { status: head.status, content_type, body };
+        *self.said.lock().unwrap_or_else(PoisonError::into_inner) = Some(said);
+        response.into()
+    }
+
+    /// Reads up to the first content.
+    async fn open_events(
+        &self,
+        attempt: &Attempt,
+        headers: HeaderMap,
+        mut body: UpstreamBody,
+        mut settlement: Settlement,
+    ) -> Result<Opened, RequestError> {
+        let (mut splitter, mut begun) = (EventSplitter::default(), BytesMut::new());
+        loop {
+            let (block, is_last) = match next(&mut body).await {
+                Some(Ok(chunk)) => (splitter.push(chunk).map_err(|_| ErrorKind::InvalidResponse)?, false),
+                Some(Err(_)) => return Err(ErrorKind::ConnectionError.into()),
+                None => (splitter.finish(), true),
+            };
+            match look_for_content(self.endpoint.dialect(), &block)? {
+                Some(()) => {
+                    attempt.first_content();
+                    begun.extend_from_slice(&block);
+                    settlement.content();
+                    let begun = begun.freeze();
+                    return Ok(Opened::Events { headers, begun, body, splitter, settlement });
+                }
+                // An answer that ends without having said anything is none.
+                None if is_last || begun.len() + block.len() > MAX_PREAMBLE => {
+                    return Err(ErrorKind::InvalidResponse.into());
+                }
+                None => begun.extend_from_slice(&block),
+            }
+        }
+    }
+
+    /// Reads all of an answer, unless it is too large for that or no JSON.
+    async fn open_whole(
+        &self,
+        target: &Target,
+        attempt: &Attempt,
+        head: &http::response::Parts,
+        headers: HeaderMap,
+        mut body: UpstreamBody,
+        mut settlement: Settlement,
+    ) -> Result<Opened, RequestError> {
+        let is_json = media_type(&head.headers).ends_with("json");
+        let length =
+            head.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+        let (mut first, mut whole) = (None, BytesMut::new());
+        loop {
+            match next(&mut body).await {
+                Some(Ok(chunk)) if first.is_none() && whole.is_empty() => first = Some(chunk),
+                Some(Ok(chunk)) => {
+                    whole.extend_from_slice(&first.take().unwrap_or_default());
+                    whole.extend_from_slice(&chunk);
+                }
+                Some(Err(_)) => return Err(ErrorKind::ConnectionError.into()),
+                None => break,
+            }
+            let is_large = length.is_some_and(|length| length > MAX_HELD) || whole.len() > MAX_HELD;
+            if !is_json || is_large {
+                attempt.first_content();
+                settlement.content();
+                let first = first.unwrap_or_else(|| whole.freeze());
+                return Ok(Opened::Bytes { headers, first, body, settlement });
+            }
+        }
+        let body = first.unwrap_or_else(|| whole.freeze());
+        let usage = self.read_whole(target, &body)?;
+        attempt.complete(usage);
+        Ok(Opened::Whole { status: head.status, headers, body })
+    }
+
+    /// Whether an answer is one, and what it used.
+    fn read_whole(&self, target: &Target, body: &Bytes) -> Result<TokenUsage, RequestError> {
+        #[derive(Deserialize)]
+        struct Whole<'a> {
+            #[serde(borrow, default)]
+            error: Option<&'a RawValue>,
+            #[serde(default)]
+            usage: Option<Usage>,
+        }
+        let failed = || RequestError::from(ErrorResponse::new(200).body(redacted(body.clone(), target)));
+        let Ok(whole) = serde_json::from_slice::<Whole<'_>>(body) else { return Err(failed()) };
+        if whole.error.is_some_and(|error| error.get() != "null") {
+            return Err(failed());
+        }
+        let mut said = Said::default();
+        if let Some(usage) = whole.usage {
+            said.hear(usage);
+        }
+        // Of an answer that does not say, four bytes are taken for a token.
+        Ok(said.or_counted(self.prompt, Tokens(body.len() as u64 / 4)))
+    }
+}
+
+/// The first content among events; what an error among them says before that.
+fn look_for_content(dialect: Dialect, block: &Bytes) -> Result<Option<()>, RequestError> {
+    for event in events(block) {
+        let heard = dialect.hear(event);
+        if heard.error {
+            return Err(ErrorResponse::new(200).body(event.data().unwrap_or_default()).into());
+        }
+        if heard.content {
+            return Ok(Some(()));
+        }
+        if heard.ended {
+            return Err(ErrorKind::InvalidResponse.into());
+        }
+    }
+    Ok(None)
+}
+
+async fn next(body: &mut UpstreamBody) -> Option<Result<Bytes, hyper::Error>> {
+    loop {
+        match poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await? {
+            Ok(frame) => {
+                if let Ok(chunk) = frame.into_data() {
+                    return Some(Ok(chunk));
+                }
+            }
+            Err(error) => return Some(Err(error)),
+        }
+    }
+}
+
+fn media_type(headers: &HeaderMap) -> String {
+    let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// Headers of a provider that a client is told: what the body is. What the provider says of accounts, limits and servers is
+/// not the client's to know.
+fn passed_on(headers: &HeaderMap) -> HeaderMap {
+    let mut passed = HeaderMap::with_capacity(8);
+    if let Some(kind) = headers.get(CONTENT_TYPE) {
+        passed.insert(CONTENT_TYPE, kind.clone());
+    }
+    passed
+}
+
+/// A text without the provider's key.
+fn redacted(body: Bytes, target: &Target) -> Bytes {
+    let Some(secret) = target.secret.as_ref().map(ExposeSecret::expose_secret) else { return body };
+    if memchr::memmem::find(&body, secret.as_bytes()).is_none() {
+        return body;
+    }
+    let mut clean = BytesMut::with_capacity(body.len());
+    let mut rest = &body[..];
+    while let Some(at) = memchr::memmem::find(rest, secret.as_bytes()) {
+        clean.extend_from_slice(&rest[..at]);
+        clean.extend_from_slice(b"[redacted]");
+        rest = &rest[at + secret.len()..];
+    }
+    clean.extend_from_slice(rest);
+    clean.freeze()
+}

@@ -1,0 +1,172 @@
+//! Clients' keys: what is kept of them, and whose they are.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+use waypost::core::{OrganizationId, TenantId, UserId};
+
+/// What hashes of keys begin with: the way in which they are made.
+const SCHEME: &str = "wp1$";
+/// The longest key that is looked at.
+const MAX_KEY: usize = 256;
+
+/// A keyed hash of a key: HMAC-SHA-256.
+type Digest = [u8; 32];
+
+/// Whose a key is, and what it is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Caller {
+    pub(crate) tenant: Option<TenantId>,
+    pub(crate) user: Option<UserId>,
+    pub(crate) organization: Option<OrganizationId>,
+    /// The only models that the key is for.
+    pub(crate) allow: Option<Vec<String>>,
+}
+
+impl Caller {
+    /// Whoever sends no key, where none is asked for.
+    pub(crate) const ANONYMOUS: Self = Self { tenant: None, user: None, organization: None, allow: None };
+
+    /// Whether the key is for a model.
+    pub(crate) fn may_use(&self, model: &str) -> bool {
+        self.allow.as_ref().is_none_or(|allow| allow.iter().any(|pattern| matches_name(pattern, model)))
+    }
+}
+
+/// Whether a name is the pattern, or begins as one does that ends with `*`.
+pub(crate) fn matches_name(pattern: &str, name: &str) -> bool {
+    pattern.strip_suffix('*').map_or(pattern == name, |start| name.starts_with(start))
+}
+
+/// The keys that are known, by their hashes.
+#[derive(Default)]
+pub(crate) struct KeyRing {
+    secret: Vec<u8>,
+    callers: HashMap<Digest, Arc<Caller>>,
+}
+
+impl KeyRing {
+    pub(crate) fn new(secret: &[u8]) -> Self {
+        Self { secret: secret.to_vec(), callers: HashMap::new() }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.callers.is_empty()
+    }
+
+    /// Adds a key by its hash; `false` when it is there already.
+    pub(crate) fn add(&mut self, hash: &KeyHash, caller: Caller) -> bool {
+        self.callers.insert(hash.0, Arc::new(caller)).is_none()
+    }
+
+    /// Whose a key is. The time that this takes tells nothing of the keys that are known: what is looked up is a keyed
+    /// hash, and it is compared as a whole.
+    pub(crate) fn find(&self, key: &[u8]) -> Option<&Arc<Caller>> {
+        let digest = KeyHash::of(key.get(..MAX_KEY).unwrap_or(key), &self.secret).0;
+        let (known, caller) = self.callers.get_key_value(&digest)?;
+        (bool::from(known.ct_eq(&digest)) && key.len() <= MAX_KEY).then_some(caller)
+    }
+}
+
+impl fmt::Debug for KeyRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyRing").field("keys", &self.callers.len()).finish_non_exhaustive()
+    }
+}
+
+/// The hash of a key, as configuration has it: `wp1$` and 64 hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct KeyHash(Digest);
+
+impl KeyHash {
+    /// Hashes a key with the gateway's secret.
+    pub(crate) fn of(key: &[u8], secret: &[u8]) -> Self {
+        let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes secrets of any length");
+        mac.update(key);
+        Self(mac.finalize().into_bytes().into())
+    }
+
+    /// Reads one.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix(SCHEME).filter(|digits| digits.len() == 64 && digits.is_ascii())?;
+        let mut digest = Digest::default();
+        for (place, byte) in digest.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&digits[place * 2..place * 2 + 2], 16).ok()?;
+        }
+        Some(Self(digest))
+    }
+}
+
+impl fmt::Display for KeyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(SCHEME)?;
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// A key that was made for a client, and its hash for the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewKey {
+    /// For the client. It has 244 random bits, and nobody keeps it.
+    pub key: String,
+    /// For the configuration.
+    pub hash: String,
+}
+
+impl NewKey {
+    /// Makes one. `secret` is the gateway's `key_secret`, empty if it has none.
+    pub fn make(secret: &[u8]) -> Self {
+        let key = format!("wp-{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
+        let hash = KeyHash::of(key.as_bytes(), secret).to_string();
+        Self { key, hash }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_very_key_is_found() {
+        let (NewKey { key, hash }, caller) = (NewKey::make(b"secret"), Caller::ANONYMOUS);
+        let hash = KeyHash::parse(&hash).unwrap();
+        let mut ring = KeyRing::new(b"secret");
+        assert!(ring.add(&KeyHash::parse(&hash.to_string()).unwrap(), caller.clone()));
+        assert!(!ring.add(&hash, caller), "twice");
+        assert!(ring.find(key.as_bytes()).is_some());
+        let wrong = [
+            &key[1..],
+            &key[..10],
+            "",
+            &hash.to_string(),
+            &key.to_uppercase(),
+            &format!("{key} "),
+            &"k".repeat(1 << 20),
+        ];
+        assert!(wrong.iter().all(|wrong| ring.find(wrong.as_bytes()).is_none()));
+        let mut other = KeyRing::new(b"other");
+        other.add(&hash, Caller::ANONYMOUS);
+        assert!(other.find(key.as_bytes()).is_none(), "hashes are good for one secret");
+    }
+
+    #[test]
+    fn what_is_no_hash_is_refused() {
+        let hash = KeyHash::of(b"key", b"").to_string();
+        assert!(KeyHash::parse(&hash).is_some());
+        for wrong in
+            ["", "wp1$", &hash[1..], &hash[..67], &hash.replace("wp1", "wp2"), &format!("{hash}0"), "wp1$ü"]
+        {
+            assert!(KeyHash::parse(wrong).is_none(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn patterns_of_models() {
+        assert!(matches_name("claude-*", "claude-3") && matches_name("*", "") && matches_name("a", "a"));
+        assert!(!matches_name("claude-*", "gpt") && !matches_name("a", "ab"));
+    }
+}

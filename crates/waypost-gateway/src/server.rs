@@ -1,0 +1,219 @@
+//! Listeners: connections in, answers out, an orderly end.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, Sleep};
+
+use crate::Gateway;
+use crate::answer::AnswerBody;
+use crate::config::ServerSettings;
+
+/// The largest head of a request: 64 KiB.
+const MAX_HEAD: usize = 64 << 10;
+/// The most headers of a request.
+const MAX_HEADERS: usize = 128;
+/// How long to wait when no connection can be accepted, as when there are no file descriptors left: spinning helps nobody.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// What may be sent to a client before it takes it, in bytes of the gateway's own memory.
+const SEND_BUFFER: usize = 64 << 10;
+/// How long new connections are still taken after the gateway has been told to stop, so that a load balancer that does not
+/// know yet gets answers.
+const LAME_DUCK: Duration = Duration::from_millis(250);
+
+/// How a listener treats its connections.
+#[derive(Debug, Clone)]
+pub(crate) struct Listening {
+    pub(crate) max_connections: usize,
+    pub(crate) header_timeout: Duration,
+    pub(crate) write_timeout: Duration,
+}
+
+impl From<&ServerSettings> for Listening {
+    fn from(server: &ServerSettings) -> Self {
+        Self {
+            max_connections: server.max_connections,
+            header_timeout: server.header_timeout,
+            write_timeout: server.write_timeout,
+        }
+    }
+}
+
+/// What answers requests.
+pub(crate) trait Handler: Clone + Send + 'static {
+    fn handle(
+        &self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> impl Future<Output = Response<AnswerBody>> + Send;
+}
+
+impl Handler for Arc<Gateway> {
+    async fn handle(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<AnswerBody> {
+        Gateway::handle(self, request, peer).await
+    }
+}
+
+/// Serves until it is told to stop, then lets what runs come to an end. Returns when no connection is left.
+pub(crate) async fn listen<H: Handler>(
+    listener: TcpListener,
+    handler: H,
+    listening: Listening,
+    stop: watch::Receiver<bool>,
+) {
+    let places = Arc::new(Semaphore::new(listening.max_connections));
+    let mut connections = JoinSet::new();
+    let mut until = pin!(stopped_for(stop.clone(), LAME_DUCK));
+    loop {
+        while connections.try_join_next().is_some() {}
+        let accepted = tokio::select! {
+            biased;
+            () = &mut until => break,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "no connection could be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        // Beyond the most, connections are closed at once: waiting ones would only wait.
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        let serving = serve(stream, peer, handler.clone(), listening.clone(), stop.clone());
+        connections.spawn(async move {
+            serving.await;
+            drop(place);
+        });
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn stopped_for(mut stop: watch::Receiver<bool>, time: Duration) {
+    let _ = stop.wait_for(|stopped| *stopped).await;
+    tokio::time::sleep(time).await;
+}
+
+async fn serve<H: Handler>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    handler: H,
+    listening: Listening,
+    stop: watch::Receiver<bool>,
+) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a client's connection ended early");
+        return;
+    }
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(listening.header_timeout)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEAD);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(128)
+        .max_header_list_size(MAX_HEAD as u32)
+        .max_send_buf_size(SEND_BUFFER)
+        .keep_alive_interval(Duration::from_secs(30));
+    let service = service_fn(move |request| {
+        let handler = handler.clone();
+        async move { Ok::<_, Infallible>(handler.handle(request, peer).await) }
+    });
+    let io = TokioIo::new(TimedStream::new(stream, listening.write_timeout));
+    let mut connection = pin!(builder.serve_connection(io, service));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stopped_for(stop, Duration::ZERO) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a client's connection ended");
+    }
+}
+
+/// A connection whose peer must take what is written within a time.
+struct TimedStream {
+    stream: TcpStream,
+    patience: Duration,
+    /// Set while the peer takes nothing.
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+impl TimedStream {
+    const fn new(stream: TcpStream, patience: Duration) -> Self {
+        Self { stream, patience, alarm: None }
+    }
+
+    /// Lets a write that cannot go on wait for so long.
+    fn bounded<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.alarm = None;
+            return written;
+        }
+        let due = Instant::now() + self.patience;
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+        ready!(alarm.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for TimedStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for TimedStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.bounded(cx, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.bounded(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

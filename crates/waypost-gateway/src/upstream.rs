@@ -1,0 +1,138 @@
+//! Connections to a provider: kept, counted and made again.
+
+mod addresses;
+mod connection;
+mod tls;
+
+pub(crate) use connection::{Connection, UpstreamBody};
+pub(crate) use tls::{TlsError, TlsSettings};
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::{Request, Response};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use crate::request_body::RequestBody;
+use addresses::Addresses;
+use connection::Kept;
+use tls::TlsConnector;
+
+/// Idle connections of one provider that are kept.
+const MAX_IDLE: usize = 256;
+
+/// Where a provider is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Origin {
+    pub(crate) is_tls: bool,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+}
+
+impl Origin {
+    /// What `Host` says: without the port where that is the usual one.
+    pub(crate) fn authority(&self) -> String {
+        let usual = if self.is_tls { 443 } else { 80 };
+        if self.port == usual { self.host.clone() } else { format!("{}:{}", self.host, self.port) }
+    }
+}
+
+/// All connections to one origin.
+///
+/// HTTP/1.1 connections serve one request at a time and are used again, the last first. Of HTTP/2 there are as many as
+/// their streams need: none is waited for when another can be opened.
+pub(crate) struct Upstream {
+    origin: Origin,
+    addresses: Addresses,
+    tls: Option<TlsConnector>,
+    kept: Mutex<Kept>,
+}
+
+/// How a request failed below HTTP.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UpstreamError {
+    #[error("no connection: {0}")]
+    Connect(#[source] io::Error),
+    #[error("the connection failed: {0}")]
+    Exchange(#[from] hyper::Error),
+}
+
+impl Upstream {
+    pub(crate) fn new(origin: Origin, tls: &TlsSettings) -> Result<Arc<Self>, TlsError> {
+        let tls = if origin.is_tls { Some(TlsConnector::new(&origin.host, tls)?) } else { None };
+        let addresses = Addresses::new(&origin.host, origin.port);
+        Ok(Arc::new(Self { origin, addresses, tls, kept: Mutex::default() }))
+    }
+
+    /// Sends a request that `make` makes. Where a kept connection turns out to have been closed before it answered
+    /// anything, the request is made again on a new one: that is nobody's failure.
+    pub(crate) async fn send(
+        self: &Arc<Self>,
+        make: impl Fn(&Connection) -> Request<RequestBody>,
+        on_connected: impl Fn(),
+    ) -> Result<Response<UpstreamBody>, UpstreamError> {
+        while let Some(mut connection) = self.checkout() {
+            if !connection.ready().await {
+                continue;
+            }
+            on_connected();
+            let request = make(&connection);
+            match connection.send(self, request).await {
+                Ok(response) => return Ok(response),
+                Err(error) if is_stale(&error) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let connection = self.connect().await.map_err(UpstreamError::Connect)?;
+        on_connected();
+        let request = make(&connection);
+        Ok(connection.send(self, request).await?)
+    }
+
+    fn checkout(&self) -> Option<Connection> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now())
+    }
+
+    fn give_back(&self, connection: Connection) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.put(connection, Instant::now(), MAX_IDLE);
+    }
+
+    async fn connect(self: &Arc<Self>) -> io::Result<Connection> {
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "no address is known");
+        for address in self.addresses.get().await? {
+            match TcpStream::connect(address).await {
+                Ok(stream) => {
+                    stream.set_nodelay(true)?;
+                    return self.handshake(stream).await;
+                }
+                Err(error) => last = error,
+            }
+        }
+        self.addresses.refresh();
+        Err(last)
+    }
+
+    async fn handshake(self: &Arc<Self>, stream: TcpStream) -> io::Result<Connection> {
+        let Some(tls) = &self.tls else { return Connection::http1(stream).await };
+        let stream = tls.handshake(stream).await?;
+        if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+            let connection = Connection::http2(stream).await?;
+            self.kept.lock().unwrap_or_else(PoisonError::into_inner).share(&connection);
+            return Ok(connection);
+        }
+        Connection::http1(stream).await
+    }
+}
+
+/// Whether the connection was closed before it saw or answered any of the request.
+fn is_stale(error: &hyper::Error) -> bool {
+    error.is_canceled() || error.is_closed() || error.is_incomplete_message()
+}
+
+impl std::fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Upstream").field("origin", &self.origin).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,114 @@
+//! What providers say they used, in their several words.
+
+use serde::{Deserialize, Deserializer};
+use waypost::core::{TokenUsage, Tokens};
+
+/// A count that may be missing, negative or no number at all: then it is not said.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Count(Option<u64>);
+
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Said {
+            Count(u64),
+            Other(serde::de::IgnoredAny),
+        }
+        Ok(match Said::deserialize(deserializer)? {
+            Said::Count(count) => Self(Some(count)),
+            Said::Other(_) => Self(None),
+        })
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default)]
+struct Details {
+    cached_tokens: Count,
+}
+
+/// Usage as OpenAI, Anthropic and those who follow them say it.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Usage {
+    prompt_tokens: Count,
+    completion_tokens: Count,
+    input_tokens: Count,
+    output_tokens: Count,
+    prompt_tokens_details: Option<Details>,
+    input_tokens_details: Option<Details>,
+    cache_read_input_tokens: Count,
+    cache_creation_input_tokens: Count,
+}
+
+/// What was said of usage so far. A stream says it in parts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Said {
+    prompt: Option<u64>,
+    cached: Option<u64>,
+    completion: Option<u64>,
+}
+
+/// The most tokens that one answer is believed to have used: more is a provider's mistake.
+const MOST: u64 = 100_000_000;
+
+impl Said {
+    /// Adds what was said later, which counts where it says something.
+    pub(crate) fn hear(&mut self, usage: Usage) {
+        let believed = |count: Count| count.0.filter(|count| *count <= MOST);
+        // Anthropic counts what was cached apart from the rest of the prompt.
+        let (read, written) =
+            (believed(usage.cache_read_input_tokens), believed(usage.cache_creation_input_tokens));
+        let apart = read.unwrap_or(0) + written.unwrap_or(0);
+        let prompt =
+            believed(usage.prompt_tokens).or(believed(usage.input_tokens).map(|input| input + apart));
+        let details = usage.prompt_tokens_details.or(usage.input_tokens_details);
+        let cached = details.and_then(|details| believed(details.cached_tokens)).or(read);
+        self.prompt = prompt.or(self.prompt);
+        self.cached = cached.or(self.cached);
+        self.completion =
+            believed(usage.completion_tokens).or(believed(usage.output_tokens)).or(self.completion);
+    }
+
+    /// What was used: what was said, else what was estimated of the prompt and counted of the answer.
+    pub(crate) fn or_counted(self, prompt: Tokens, completion: Tokens) -> TokenUsage {
+        let prompt = self.prompt.map_or(prompt, Tokens);
+        let mut usage = TokenUsage::new(prompt, self.completion.map_or(completion, Tokens));
+        usage.cached = Tokens(self.cached.unwrap_or(0)).min(prompt);
+        usage
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heard(texts: &[&str]) -> TokenUsage {
+        let mut said = Said::default();
+        texts.iter().for_each(|text| said.hear(serde_json::from_str(text).unwrap()));
+        said.or_counted(Tokens(7), Tokens(3))
+    }
+
+    #[test]
+    fn every_dialect_is_heard() {
+        let openai = r#"{"prompt_tokens":10,"completion_tokens":20,"total_tokens":30,"prompt_tokens_details":{"cached_tokens":4}}"#;
+        let mut expected = TokenUsage::new(Tokens(10), Tokens(20));
+        expected.cached = Tokens(4);
+        assert_eq!(heard(&[openai]), expected);
+        let responses =
+            r#"{"input_tokens":10,"output_tokens":20,"input_tokens_details":{"cached_tokens":4}}"#;
+        assert_eq!(heard(&[responses]), expected);
+        let start = r#"{"input_tokens":4,"cache_read_input_tokens":4,"cache_creation_input_tokens":2,"output_tokens":1}"#;
+        assert_eq!(heard(&[start, r#"{"output_tokens":20}"#]), expected);
+    }
+
+    #[test]
+    fn u29_what_cannot_be_is_not_believed() {
+        for count in ["-5", "9223372036854775808", "\"12\"", "null", "1.5", "1e300", "[]"] {
+            let usage = format!(r#"{{"prompt_tokens":{count},"completion_tokens":{count}}}"#);
+            assert_eq!(heard(&[&usage]), TokenUsage::new(Tokens(7), Tokens(3)), "{count}");
+        }
+        assert_eq!(heard(&["{}"]), TokenUsage::new(Tokens(7), Tokens(3)));
+    }
+}

@@ -1,0 +1,283 @@
+//! Configurations that are wrong, and those that change while requests run.
+
+use std::fmt::Write as _;
+
+use http::{Method, StatusCode};
+use waypost_gateway::Config;
+use waypost_lab::http::{HttpRequest, Script, Speech};
+
+use crate::rig::{Rig, config, run, until};
+
+fn well(request: &HttpRequest) -> Script {
+    Speech::default().answer(request)
+}
+
+fn lines(text: &str) -> Vec<String> {
+    Config::read("w.toml", text).err().map(|errors| errors.lines().collect()).unwrap_or_default()
+}
+
+const GOOD: &str = "[providers.a]\ntype = \"openai-compatible\"\nendpoint = \"http://127.0.0.1:1/v1\"\n[models.m]\ncandidates = [{ provider = \"a\" }]\n";
+
+#[test]
+fn b02_a02_every_problem_is_told_at_once_where_it_is() {
+    let text = "[server]\nlistn = \"x\"\nmax_body = \"32MB\"\n[providers.a]\ntype = \"opnai\"\n[models.m]\ncandidates = [{ provider = \"b\", wieght = 3 }]\n";
+    let found = lines(text);
+    assert_eq!(
+        found,
+        [
+            "w.toml:2:1: unknown key `listn` in `server` (did you mean `listen`?)",
+            "w.toml:3:12: server.max_body: expected a size such as \"64KiB\", \"32MiB\" or \"1GiB\"",
+            "w.toml:5:8: providers.a.type: unknown value `opnai` (one of `openai`, `azure-openai`, `anthropic`, `vertex`, `gemini`, `bedrock`, `cohere` and `openai-compatible`)",
+            "w.toml:7:33: unknown key `wieght` in `models.m.candidates[0]` (did you mean `weight`?)",
+        ]
+    );
+    let meaning = format!(
+        "{GOOD}[models.n]\nstrategy = \"least-latencyy\"\nfallback = [\"n\", \"mm\"]\ncandidates = [{{ provider = \"aa\" }}]\n\
+         [tenants.t]\nkeys = [{{ hash = \"x\" }}]\nallow = [\"zz\"]\n[[rules]]\nid = \"r\"\nthen = {{ pool = [\"nobody\"] }}\n"
+    );
+    let found = lines(&meaning).join("\n");
+    for expected in [
+        "unknown strategy `least-latencyy` (did you mean `least_latency`?)",
+        "`n` cannot stand in for itself",
+        "unknown model `mm` (did you mean `m`?)",
+        "unknown provider `aa` (did you mean `a`?)",
+        "not the hash of a key",
+        "unknown model `zz`",
+    ] {
+        assert!(found.contains(expected), "{expected}: {found}");
+    }
+}
+
+#[test]
+fn b01_to_b14_files_that_are_refused() {
+    assert!(Config::read("w", GOOD).is_ok());
+    assert!(
+        Config::read("w", &format!("\u{feff}{}", GOOD.replace('\n', "\r\n"))).is_ok(),
+        "B01: BOM and CRLF"
+    );
+    let provider = |line: &str| {
+        format!(
+            "[providers.a]\ntype = \"openai-compatible\"\n{line}\n[models.m]\ncandidates = [{{ provider = \"a\" }}]\n"
+        )
+    };
+    let candidate = |fields: &str| GOOD.replace("provider = \"a\"", &format!("provider = \"a\", {fields}"));
+    let nested = format!("x = {}{}", "[".repeat(10_000), "]".repeat(10_000));
+    let cases = [
+        ("B01", String::new()),
+        ("B01", "# nothing\n".to_owned()),
+        ("B01", format!("{GOOD}# \0")),
+        ("B01", "[models".to_owned()),
+        ("B03", format!("{GOOD}[models.m]\n")),
+        ("B03", format!("{GOOD}[models.M]\ncandidates = [{{ provider = \"a\" }}]\n")),
+        ("B04", candidate("weight = -1")),
+        ("B04", candidate("weight = nan")),
+        ("B04", candidate("weight = inf")),
+        ("B04", candidate("weight = 1e308")),
+        ("B05", format!("{GOOD}[failover.timeouts]\nidle = \"0\"\n")),
+        ("B05", format!("{GOOD}[failover.timeouts]\nidle = \"-1s\"\n")),
+        ("B05", format!("{GOOD}[failover.timeouts]\nidle = 5\n")),
+        ("B06", format!("{GOOD}[failover]\nattempts = 4294967296\n")),
+        ("B06", format!("{GOOD}[failover]\nattempts = -1\n")),
+        ("B06", format!("{GOOD}[failover]\nattempts = 1.5\n")),
+        ("B06", format!("{GOOD}[failover]\nattempts = \"10\"\n")),
+        ("B06", format!("{GOOD}[server]\nmax_connections = 18446744073709551616\n")),
+        ("B07", candidate("price = { input = -1.0, output = 1.0 }")),
+        ("B07", candidate("price = { input = nan, output = 1.0 }")),
+        ("B07", candidate("price = { input = 1e12, output = 1.0 }")),
+        ("B08", provider("")),
+        ("B08", provider("endpoint = \"api.example.com\"")),
+        ("B08", provider("endpoint = \"file:///etc\"")),
+        ("B08", provider("endpoint = \"http://u:p@x/v1\"")),
+        ("B08", provider("endpoint = \"http://x:0/\"")),
+        ("B08", provider("endpoint = \"http://x/#f\"")),
+        ("B08", provider("endpoint = \"http://169.254.169.254/\"")),
+        ("B08", provider("endpoint = \"http://x.:80/\"")),
+        ("B09", nested),
+        ("B10", GOOD.replace("[models.m]", "[models.m]\nfallback = [\"m\"]")),
+        ("B10", format!("{GOOD}[aliases]\na = \"b\"\nb = \"a\"\n")),
+        ("B11", provider("endpoint = \"http://x/\"\napi_key = \"sk-inline\"")),
+        ("B11", provider("endpoint = \"http://x/\"\napi_key = { env = \"WAYPOST_NO_SUCH_KEY\" }")),
+        (
+            "B12",
+            format!(
+                "{GOOD}[[rules]]\nid = \"r\"\nwhen = {{ model = {{ regex = \"(a{{1000}}){{1000}}\" }} }}\nthen = {{ pool = [\"a\"] }}\n"
+            ),
+        ),
+        ("B14", format!("{GOOD}[server]\nadmin = \"0.0.0.0:9080\"\n")),
+        ("X", format!("{GOOD}[server]\nlisten = \"0.0.0.0:8080\"\n")),
+    ];
+    for (id, text) in cases {
+        let found = lines(&text);
+        assert!(!found.is_empty(), "{id}: {text:.200}");
+        assert!(found.iter().all(|line| !line.contains("sk-inline")), "{id}: {found:?}");
+    }
+}
+
+#[test]
+fn a01_a05_a_bad_file_changes_nothing_and_says_so() {
+    run(async {
+        let rig = Rig::start(vec![well], "").await;
+        let good = std::fs::read_to_string(&rig.path).unwrap();
+        let generation = rig.server.gateway().router().metrics().generation;
+        for bad in ["", "[models", "# half of it", &good[..good.len() / 2], &good.replace("\"p0\"", "\"p9\"")]
+        {
+            std::fs::write(&rig.path, bad).unwrap();
+            let answer = rig.admin(Method::POST, "/reload").await;
+            assert_eq!(
+                (answer.status, answer.code().as_str()),
+                (StatusCode::UNPROCESSABLE_ENTITY, "bad_config"),
+                "{bad}"
+            );
+            assert!(answer.text().contains("waypost.toml:"), "{answer:?}");
+            assert!(
+                !rig.admin(Method::GET, "/config").await.json()["last_reload_errors"]
+                    .as_array()
+                    .unwrap()
+                    .is_empty()
+            );
+            assert_eq!(rig.chat(false).await.status, StatusCode::OK);
+        }
+        assert_eq!(rig.server.gateway().router().metrics().generation, generation);
+        std::fs::write(&rig.path, &good).unwrap();
+        assert_eq!(rig.admin(Method::POST, "/reload").await.status, StatusCode::OK);
+        rig.settled().await;
+    });
+}
+
+#[test]
+fn a06_a_changed_file_is_read_by_itself() {
+    run(async {
+        let rig = Rig::start(vec![well], "").await;
+        let text = std::fs::read_to_string(&rig.path).unwrap();
+        let generation = rig.server.gateway().router().metrics().generation;
+        let next = rig.path.with_extension("next");
+        std::fs::write(&next, text.replace("fast = \"m\"", "quick = \"m\"")).unwrap();
+        std::fs::rename(&next, &rig.path).unwrap();
+        until("it is read", || rig.server.gateway().router().metrics().generation > generation).await;
+        let ask = async |model: &str| {
+            rig.post("/v1/chat/completions", &serde_json::json!({"model": model, "messages": []}))
+                .await
+                .status
+        };
+        assert_eq!((ask("quick").await, ask("fast").await), (StatusCode::OK, StatusCode::NOT_FOUND));
+    });
+}
+
+#[test]
+fn a03_a_removed_provider_ends_what_it_began() {
+    run(async {
+        let slow = |_: &HttpRequest| {
+            let event = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"x\"}}]}\n\n";
+            let begun = (0..40).fold(Script::event_stream(), |script, _| {
+                script.chunk(event).wait(std::time::Duration::from_millis(5))
+            });
+            begun.chunk("data: [DONE]\n\n").end()
+        };
+        let replies: Vec<crate::rig::Reply> = vec![Box::new(slow), Box::new(well)];
+        let rig = Rig::start(replies, "").await;
+        let mut streams = tokio::task::JoinSet::new();
+        for _ in 0..20 {
+            let address = rig.address();
+            streams.spawn(async move {
+                let body = crate::rig::chat(true).to_string();
+                crate::rig::send(
+                    address,
+                    Method::POST,
+                    "/v1/chat/completions",
+                    &[("content-type", "application/json")],
+                    body,
+                )
+                .await
+            });
+        }
+        until("half of them run there", || rig.providers[0].ledger().requests() == 10).await;
+        let only: Vec<_> = rig.providers.iter().skip(1).map(waypost_lab::http::HttpProvider::url).collect();
+        let text = config(&only, "").replace("p0", "p1");
+        std::fs::write(&rig.path, text).unwrap();
+        rig.server.reload().unwrap();
+        for _ in 0..10 {
+            assert_eq!(rig.chat(false).await.header("x-waypost-candidate"), "p1/m");
+        }
+        while let Some(answer) = streams.join_next().await {
+            assert!(answer.unwrap().text().ends_with("data: [DONE]\n\n"));
+        }
+        assert_eq!(rig.providers[0].ledger().requests(), 10, "nobody new");
+        rig.settled().await;
+    });
+}
+
+#[test]
+fn a04_reloads_under_load_lose_nothing() {
+    run(async {
+        let rig = Rig::start(vec![well, well], "[limits.all]\nrequests = \"1M/day\"\n").await;
+        let good = std::fs::read_to_string(&rig.path).unwrap();
+        let (address, mut load) = (rig.address(), tokio::task::JoinSet::new());
+        for _ in 0..4 {
+            load.spawn(async move {
+                let mut answered = 0;
+                for number in 0..150 {
+                    let body = crate::rig::chat(number % 2 == 0).to_string();
+                    let answer = crate::rig::send(
+                        address,
+                        Method::POST,
+                        "/v1/chat/completions",
+                        &[("content-type", "application/json")],
+                        body,
+                    )
+                    .await;
+                    assert_eq!((answer.status, answer.broke_off), (StatusCode::OK, false), "{answer:?}");
+                    answered += 1;
+                }
+                answered
+            });
+        }
+        let mut text = good.clone();
+        for number in 0..200 {
+            text.clone_from(&good);
+            let _ = writeln!(text, "# {number}\nextra{number} = \"m\"");
+            let text = text
+                .replacen("[aliases]", &format!("[aliases]\nalias{number} = \"m\""), 1)
+                .replace(&format!("extra{number} = \"m\"\n"), "");
+            std::fs::write(&rig.path, text).unwrap();
+            rig.server.reload().unwrap();
+            tokio::task::yield_now().await;
+        }
+        let answered: u32 = load.join_all().await.into_iter().sum();
+        assert_eq!(answered, 600);
+        let table = rig.server.gateway().router().routing_table();
+        let succeeded: u64 = table.candidates().map(|candidate| candidate.live().outcomes().succeeded).sum();
+        assert_eq!(succeeded, 600, "counters are carried over");
+        rig.settled().await;
+    });
+}
+
+#[test]
+fn the_starter_and_the_schema_are_sound() {
+    let schema = waypost_gateway::config::json_schema();
+    assert!(schema["properties"]["models"].is_object());
+    let starter = include_str!("../../src/commands/starter.toml");
+    let found = lines(starter);
+    assert!(found.iter().all(|line| line.contains("the environment has no")), "{found:?}");
+    let uncommented: String = starter
+        .lines()
+        .map(|line| {
+            line.strip_prefix("# ")
+                .filter(|rest| rest.starts_with(['[', 'k', 'a', 'l', 'b', 'i', 'p', 'w', 't']))
+                .unwrap_or(line)
+                .to_owned()
+                + "\n"
+        })
+        .collect();
+    let uncommented = uncommented
+        .lines()
+        .filter(|line| !line.starts_with("[providers") || line.contains(']'))
+        .collect::<Vec<_>>()
+        .join("\n");
+    let found = lines(&uncommented.replace("wp1$…", &waypost_gateway::NewKey::make(b"").hash));
+    assert!(
+        found.iter().all(|line| line.contains("the environment has no")
+            || line.contains("TOML")
+            || line.contains("expected")),
+        "{found:?}"
+    );
+}

@@ -1,0 +1,218 @@
+//! What a gateway does when nothing goes wrong.
+
+use http::{Method, StatusCode};
+use serde_json::json;
+use waypost_gateway::NewKey;
+use waypost_lab::http::{HttpProvider, HttpRequest, Script, Speech};
+
+use crate::rig::{CANARY, Rig, chat, config, run};
+
+fn well(request: &HttpRequest) -> Script {
+    Speech::default().answer(request)
+}
+
+#[test]
+fn answers_are_the_providers_own() {
+    run(async {
+        let rig = Rig::start(vec![well], "").await;
+        for (path, body) in [
+            ("/v1/chat/completions", chat(false)),
+            ("/v1/completions", json!({"model": "m", "prompt": "hi"})),
+            ("/v1/embeddings", json!({"model": "m", "input": ["a", "b"]})),
+            ("/v1/responses", json!({"model": "m", "input": "hi"})),
+            ("/v1/messages", json!({"model": "m", "max_tokens": 9, "messages": []})),
+            ("/v1/rerank", json!({"model": "m", "query": "q", "documents": ["d"]})),
+        ] {
+            let answer = rig.post(path, &body).await;
+            let direct = HttpRequest {
+                path: path.to_owned(),
+                body: body.to_string().into(),
+                ..HttpRequest::default()
+            };
+            let direct = format!("{:?}", Speech::default().answer(&direct));
+            assert_eq!(answer.status, StatusCode::OK, "{path}: {answer:?}");
+            assert!(direct.contains(&format!("{:?}", answer.body.to_vec())[1..40]), "{path}");
+            assert_eq!(
+                (answer.header("x-waypost-candidate"), answer.header("x-waypost-attempts")),
+                ("p0/m", "1")
+            );
+            assert_eq!(answer.header("x-request-id").len(), 36);
+        }
+        rig.settled().await;
+    });
+}
+
+#[test]
+fn streams_pass_event_by_event_without_the_usage_that_nobody_asked_for() {
+    run(async {
+        let rig = Rig::start(vec![well], "").await;
+        let answer = rig.chat(true).await;
+        assert_eq!(answer.header("content-type"), "text/event-stream");
+        assert!(answer.text().ends_with("data: [DONE]\n\n") && !answer.broke_off);
+        assert!(!answer.text().contains("\"usage\"") && answer.text().contains(" quick"));
+        let mut asked = chat(true);
+        asked["stream_options"] = json!({"include_usage": true});
+        let answer = rig.post("/v1/chat/completions", &asked).await;
+        assert!(answer.text().contains("\"completion_tokens\":5"));
+        for (path, end) in [("/v1/messages", "message_stop"), ("/v1/responses", "response.completed")] {
+            let answer = rig
+                .post(
+                    path,
+                    &json!({"model": "m", "stream": true, "max_tokens": 9, "messages": [], "input": "x"}),
+                )
+                .await;
+            assert!(answer.text().contains(end), "{answer:?}");
+        }
+        let usage = rig.server.gateway().router().routing_table();
+        let outcomes = usage.candidates().next().unwrap().live().outcomes();
+        assert_eq!((outcomes.succeeded, outcomes.failed, outcomes.cancelled), (4, 0, 0));
+        assert_eq!(rig.providers[0].ledger().connections(), 1, "kept alive, after streams too");
+        rig.settled().await;
+    });
+}
+
+#[test]
+fn providers_are_told_their_name_of_the_model_and_nothing_of_the_client() {
+    run(async {
+        let echo = |request: &HttpRequest| {
+            let seen = json!({"path": request.path, "headers": request.headers, "body": String::from_utf8_lossy(&request.body)});
+            Script::json(&seen.to_string())
+        };
+        let provider = HttpProvider::start(echo).await.unwrap();
+        let text = format!(
+            "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"\"\n\
+             [providers.a]\ntype = \"anthropic\"\nendpoint = \"http://{0}/v1\"\napi_key = {{ file = \"{1}\" }}\n\
+             [providers.z]\ntype = \"azure-openai\"\nendpoint = \"http://{0}\"\napi_key = {{ file = \"{1}\" }}\napi_version = \"2024-10-21\"\n\
+             [models.claude]\ncandidates = [{{ provider = \"a\", model = \"claude-3\" }}]\n\
+             [models.gpt]\ncandidates = [{{ provider = \"z\", model = \"my/deployment\" }}]\n",
+            provider.address(),
+            key_file(),
+        );
+        let rig = Rig::with_text(vec![provider], &text).await;
+        let headers = [
+            ("content-type", "application/json"),
+            ("x-api-key", "client"),
+            ("openai-organization", "org"),
+            ("cookie", "c"),
+            ("x-forwarded-host", "evil"),
+            ("anthropic-beta", "b1"),
+        ];
+        let body = r#"{"max_tokens":9, "model" : "claude","x":[1.0,{"y":"ü"}]}"#;
+        let seen = rig.send(Method::POST, "/v1/messages", &headers, body).await.json();
+        assert_eq!(seen["path"], "/v1/messages");
+        assert_eq!(seen["body"], body.replace("\"claude\"", "\"claude-3\""), "byte for byte but the name");
+        let header = |name: &str| {
+            let headers = seen["headers"].as_array().unwrap();
+            headers.iter().find(|pair| pair[0] == name).map(|pair| pair[1].as_str().unwrap().to_owned())
+        };
+        assert_eq!(header("x-api-key").as_deref(), Some(CANARY));
+        assert_eq!(header("anthropic-version").as_deref(), Some("2023-06-01"));
+        assert_eq!(header("anthropic-beta").as_deref(), Some("b1"));
+        for hidden in ["cookie", "openai-organization", "x-forwarded-host", "authorization"] {
+            assert_eq!(header(hidden), None, "{hidden}");
+        }
+        let seen = rig.post("/v1/chat/completions", &json!({"model": "gpt", "messages": []})).await.json();
+        assert_eq!(
+            seen["path"],
+            "/openai/deployments/my%2Fdeployment/chat/completions?api-version=2024-10-21"
+        );
+        let other = rig.post("/v1/embeddings", &json!({"model": "claude", "input": "x"})).await;
+        assert_eq!((other.status, other.code().as_str()), (StatusCode::BAD_REQUEST, "no_candidate_fits"));
+    });
+}
+
+fn key_file() -> String {
+    let path = std::env::temp_dir().join("waypost-it-key");
+    std::fs::write(&path, format!("{CANARY}\n")).unwrap();
+    path.display().to_string()
+}
+
+#[test]
+fn keys_say_whose_requests_they_are_and_what_for() {
+    run(async {
+        let [acme, limited] = [(); 2].map(|()| NewKey::make(b""));
+        let more = format!(
+            "[models.other]\ncandidates = [{{ provider = \"p0\", model = \"o\" }}]\n\
+             [tenants.acme]\nkeys = [{{ hash = \"{}\" }}]\nallow = [\"m\", \"fast\"]\n\
+             [tenants.small]\nkeys = [{{ hash = \"{}\", allow = [\"oth*\"] }}]\nlimits = {{ requests = \"1/day\" }}\n",
+            acme.hash, limited.hash,
+        );
+        let rig = Rig::start(vec![well], &more).await;
+        let ask = async |key: &str, model: &str| {
+            let headers =
+                [("content-type", "application/json"), ("authorization", &format!("Bearer {key}") as &str)];
+            rig.send(
+                Method::POST,
+                "/v1/chat/completions",
+                &headers,
+                json!({"model": model, "messages": []}).to_string(),
+            )
+            .await
+        };
+        assert_eq!(rig.chat(false).await.status, StatusCode::UNAUTHORIZED);
+        assert_eq!(ask("wrong", "m").await.code(), "invalid_api_key");
+        assert_eq!(ask(&acme.key, "fast").await.status, StatusCode::OK);
+        assert_eq!(ask(&acme.key, "other").await.status, StatusCode::FORBIDDEN);
+        assert_eq!(ask(&limited.key, "m").await.code(), "not_allowed");
+        assert_eq!(ask(&limited.key, "other").await.status, StatusCode::OK);
+        let refused = ask(&limited.key, "other").await;
+        assert_eq!(
+            (refused.status, refused.code().as_str()),
+            (StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded")
+        );
+        assert!(
+            refused.header("retry-after").parse::<u64>().unwrap() > 3_600
+                && refused.header("x-should-retry") == "true"
+        );
+        let headers = [("authorization", &format!("Bearer {}", acme.key) as &str)];
+        let models = rig.send(Method::GET, "/v1/models", &headers, "").await.json();
+        let names: Vec<_> =
+            models["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap()).collect();
+        assert_eq!(names, ["m", "fast"]);
+        rig.settled().await;
+    });
+}
+
+#[test]
+fn forms_are_passed_on_with_the_model_replaced_and_sound_as_it_comes() {
+    run(async {
+        let reply = |request: &HttpRequest| match request.path.as_str() {
+            "/v1/audio/speech" => Script::new()
+                .send("HTTP/1.1 200 OK\r\ncontent-type: audio/mpeg\r\ncontent-length: 6\r\n\r\n\0\u{1}\u{2}")
+                .send("abc"),
+            _ => Script::json(&json!({"text": String::from_utf8_lossy(&request.body)}).to_string()),
+        };
+        let provider = HttpProvider::start(reply).await.unwrap();
+        let mut text = config(&[provider.url()], "");
+        text = text.replace("{ provider = \"p0\" }", "{ provider = \"p0\", model = \"whisper-1\" }");
+        let rig = Rig::with_text(vec![provider], &text).await;
+        let form = "--b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nm\r\n--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\nRIFF\r\n--b--\r\n";
+        let headers = [("content-type", "multipart/form-data; boundary=b")];
+        let heard = rig.send(Method::POST, "/v1/audio/transcriptions", &headers, form).await;
+        assert_eq!(heard.json()["text"], form.replace("\r\nm\r\n", "\r\nwhisper-1\r\n"));
+        let sound = rig.post("/v1/audio/speech", &json!({"model": "m", "input": "hi", "voice": "x"})).await;
+        assert_eq!((&sound.body[..], sound.header("content-type")), (&b"\0\x01\x02abc"[..], "audio/mpeg"));
+        rig.settled().await;
+    });
+}
+
+#[test]
+fn administrators_see_and_change_what_runs() {
+    run(async {
+        let rig = Rig::start(vec![well, well], "").await;
+        assert_eq!(rig.admin(Method::GET, "/readyz").await.status, StatusCode::OK);
+        rig.chat(false).await;
+        let metrics = rig.admin(Method::GET, "/metrics").await;
+        assert!(metrics.text().contains("waypost_requests_answered_total{endpoint=\"chat\",provider=\"p"));
+        assert_eq!(rig.admin(Method::POST, "/candidates/p0/m/drain").await.status, StatusCode::OK);
+        for _ in 0..4 {
+            assert_eq!(rig.chat(false).await.header("x-waypost-candidate"), "p1/m");
+        }
+        assert_eq!(rig.admin(Method::POST, "/candidates/p0/m/restore").await.status, StatusCode::OK);
+        assert_eq!(rig.admin(Method::POST, "/candidates/nobody/m/drain").await.status, StatusCode::NOT_FOUND);
+        let candidates = rig.admin(Method::GET, "/candidates").await.json();
+        assert_eq!(candidates["candidates"].as_array().unwrap().len(), 2);
+        assert_eq!(rig.admin(Method::GET, "/config").await.json()["last_reload_errors"], json!([]));
+        rig.settled().await;
+    });
+}

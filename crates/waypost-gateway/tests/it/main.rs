@@ -1,0 +1,14 @@
+//! The gateway as a whole, over loopback, in front of simulated providers.
+
+#![forbid(unsafe_code)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod client_faults;
+mod config;
+mod framing;
+mod gateway;
+mod process;
+mod rig;
+mod streams;
+mod transcripts;
+mod upstream_faults;
