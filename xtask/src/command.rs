@@ -42,3 +42,8 @@ fn show(command: &Command) -> String {
     let arguments = command.get_args().map(|argument| argument.to_string_lossy().into_owned());
     environment.chain([program]).chain(arguments).collect::<Vec<_>>().join(" ")
 }
+
+/// The folder that cargo builds in.
+pub(crate) fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), Into::into)
+}

@@ -24,7 +24,7 @@ pub(crate) struct Verb {
 pub(crate) const ALL: &[Verb] = &[
     Verb {
         name: "demo",
-        about: "route an hour of requests over five simulated providers, one of which fails",
+        about: "the gateway in front of simulated providers: [--listen ADDR] [--headless] [--seconds N]",
         run: demo::run,
     },
     Verb {

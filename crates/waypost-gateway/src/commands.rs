@@ -1,5 +1,7 @@
 //! What `waypost` can be told to do.
 
+#[cfg(feature = "demo")]
+mod demo;
 mod explain;
 mod keys;
 mod serve;
@@ -20,6 +22,9 @@ pub(crate) struct Command {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Show a gateway at work in front of simulated providers.
+    #[cfg(feature = "demo")]
+    Demo(demo::DemoOptions),
     /// Serve requests.
     Serve(FileOption),
     /// Say everything that is wrong with a configuration.
@@ -47,6 +52,8 @@ impl Command {
     /// Does it. 2 is a configuration that cannot be used, 1 anything else that failed.
     pub(crate) fn run(self) -> ExitCode {
         match self.verb {
+            #[cfg(feature = "demo")]
+            Verb::Demo(demo) => demo.run(),
             Verb::Serve(option) => serve::run(option.file),
             Verb::Check(option) => check(&option.file),
             Verb::Schema => {

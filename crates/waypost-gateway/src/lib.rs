@@ -64,6 +64,10 @@
 //! It does not translate between protocols: a request of one goes to candidates that speak it. It keeps no conversation, and
 //! fetches nothing that a request names.
 //!
+//! # Crate features
+//!
+//! - `demo` (default): `waypost demo`, simulated providers and load. Costs `waypost-lab`.
+//!
 //! # MSRV
 //!
 //! Rust 1.95.
@@ -75,6 +79,9 @@ mod admin;
 mod answer;
 mod closing;
 pub mod config;
+#[cfg(feature = "demo")]
+#[cfg_attr(docsrs, doc(cfg(feature = "demo")))]
+pub mod demo;
 mod dialect;
 mod directory;
 mod endpoint;

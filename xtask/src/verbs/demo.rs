@@ -1,8 +1,11 @@
-//! The main job on embedded defaults.
+//! The main job on embedded defaults: the gateway, five simulated providers, and requests.
 
 use anyhow::Result;
 
+use crate::command::{self, cargo};
+
 pub(super) fn run(arguments: &[String]) -> Result<()> {
-    super::no_arguments(arguments)?;
-    super::lab::simulate(&["--scenario", "demo", "--html", "target/waypost-demo.html"])
+    command::run(&mut cargo(&["build", "--release", "--package", "waypost-gateway"]))?;
+    let mut waypost = std::process::Command::new(command::target().join("release").join("waypost"));
+    command::run(waypost.arg("demo").args(arguments))
 }

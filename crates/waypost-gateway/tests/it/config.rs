@@ -255,6 +255,10 @@ fn a04_reloads_under_load_lose_nothing() {
 fn the_starter_and_the_schema_are_sound() {
     let schema = waypost_gateway::config::json_schema();
     assert!(schema["properties"]["models"].is_object());
+    let readme =
+        include_str!("../../README.md").split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let found = lines(readme);
+    assert!(found.iter().all(|line| line.contains("the environment has no")), "{found:?}");
     let starter = include_str!("../../src/commands/starter.toml");
     let found = lines(starter);
     assert!(found.iter().all(|line| line.contains("the environment has no")), "{found:?}");

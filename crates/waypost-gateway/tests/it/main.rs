@@ -5,6 +5,7 @@
 
 mod client_faults;
 mod config;
+mod demo;
 mod framing;
 mod gateway;
 mod process;
