@@ -50,7 +50,7 @@ pub(crate) const ALL: &[Verb] = &[
     },
     Verb {
         name: "bench",
-        about: "measure: [GROUP] [--quick] [--peers] [--json FILE] [--chart FILE]",
+        about: "measure: [GROUP | gateway] [--quick] [--peers] [--json FILE] [--chart FILE]",
         run: bench::run,
     },
     Verb { name: "loom", about: "check the concurrency models, every interleaving", run: loom::run },

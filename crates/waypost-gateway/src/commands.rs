@@ -84,7 +84,10 @@ fn check(file: &std::path::Path) -> ExitCode {
 /// Says what is wrong with a configuration.
 pub(crate) fn bad_config(errors: &ConfigErrors) -> ExitCode {
     complain(errors);
-    fail(&format!("{} problems", errors.len()));
+    fail(&match errors.len() {
+        1 => "1 problem".to_owned(),
+        several => format!("{several} problems"),
+    });
     ExitCode::from(2)
 }
 

@@ -82,6 +82,8 @@ impl Reloader {
         let _watcher = watcher(&self.path, teller);
         loop {
             let _ = tokio::time::timeout(POLL, changes.recv()).await;
+            // Whatever happens in the folder, the file is not looked at more often than so.
+            tokio::time::sleep(QUIET).await;
             if !self.is_changed() {
                 continue;
             }
@@ -106,9 +108,12 @@ impl Reloader {
 
 /// Watches the folder: files are replaced, and in Kubernetes the folder's own links are.
 fn watcher(path: &Path, changed: mpsc::Sender<()>) -> Option<notify::RecommendedWatcher> {
-    let tell = move |_: notify::Result<notify::Event>| {
-        // One that waits is enough.
-        let _ = changed.try_send(());
+    let tell = move |event: notify::Result<notify::Event>| {
+        // Reading the file is an access, which must not lead to reading it.
+        if event.is_ok_and(|event| !event.kind.is_access()) {
+            // One that waits is enough.
+            let _ = changed.try_send(());
+        }
     };
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut watcher = notify::recommended_watcher(tell).ok()?;

@@ -58,6 +58,9 @@ struct Options {
 }
 
 pub(super) fn run(arguments: &[String]) -> Result<()> {
+    if arguments.first().is_some_and(|group| group == "gateway") {
+        return gateway(&arguments[1..]);
+    }
     let options = parse(arguments)?;
     let mut rows = Vec::new();
     for group in GROUPS.iter().filter(|&&group| options.group.as_deref().is_none_or(|asked| asked == group)) {
@@ -73,6 +76,32 @@ pub(super) fn run(arguments: &[String]) -> Result<()> {
         draw(&rows, path)?;
     }
     Ok(())
+}
+
+/// The gateway beside a bare proxy and nginx, as processes of their own.
+fn gateway(arguments: &[String]) -> Result<()> {
+    let (mut seconds, mut json) = ("3", None);
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--quick" => seconds = "1",
+            "--json" => json = Some(arguments.next().context("--json needs a file")?),
+            other => bail!("no option `{other}`; options: --quick, --json FILE"),
+        }
+    }
+    command::run(&mut cargo(&["build", "--release", "--package", "waypost-gateway"]))?;
+    command::run(&mut cargo(&[
+        "build",
+        "--release",
+        "--package",
+        "waypost-benches",
+        "--bin",
+        "bench-gateway",
+    ]))?;
+    let built = command::target().join("release");
+    let mut bench = std::process::Command::new("taskset");
+    bench.args(["-c", "1"]).arg(built.join("bench-gateway")).arg("run").arg(built.join("waypost"));
+    command::run(bench.arg(seconds).args(json))
 }
 
 fn write(rows: &[Row], path: &Path) -> Result<()> {

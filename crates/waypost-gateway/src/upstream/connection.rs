@@ -205,7 +205,8 @@ impl Body for UpstreamBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let polled = Pin::new(&mut self.incoming).poll_frame(cx);
-        if let Poll::Ready(None) = polled {
+        // Whoever knows how long a body is does not ask for its end.
+        if self.incoming.is_end_stream() || matches!(polled, Poll::Ready(None)) {
             self.ended();
         }
         polled

@@ -193,6 +193,9 @@ fn forms_are_passed_on_with_the_model_replaced_and_sound_as_it_comes() {
         let sound = rig.post("/v1/audio/speech", &json!({"model": "m", "input": "hi", "voice": "x"})).await;
         assert_eq!((&sound.body[..], sound.header("content-type")), (&b"\0\x01\x02abc"[..], "audio/mpeg"));
         rig.settled().await;
+        let table = rig.server.gateway().router().routing_table();
+        let outcomes = table.candidates().next().unwrap().live().outcomes();
+        assert_eq!((outcomes.succeeded, outcomes.cancelled), (2, 0), "whole answers");
     });
 }
 

@@ -1,0 +1,157 @@
+//! Load: connections that are kept, each with one request at a time.
+
+use std::error::Error;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hdrhistogram::Histogram;
+use http::Request;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+/// Users in whose names is asked, each of whom has a rate.
+const USERS: usize = 64;
+
+/// One kind of request, so many at once.
+#[derive(Debug, Clone)]
+pub(crate) struct Case {
+    prompt_kib: usize,
+    stream: bool,
+    pub(crate) concurrency: usize,
+}
+
+impl Case {
+    pub(crate) fn all() -> Vec<Self> {
+        let case = |prompt_kib, stream, concurrency| Self { prompt_kib, stream, concurrency };
+        let mut cases = Vec::new();
+        for concurrency in [1, 32, 256] {
+            cases.extend([
+                case(1, false, concurrency),
+                case(32, false, concurrency),
+                case(1, true, concurrency),
+            ]);
+        }
+        cases.push(case(256, false, 32));
+        cases
+    }
+
+    /// A request of each user.
+    fn bodies(&self) -> Arc<[Bytes]> {
+        let words = "lorem ipsum dolor sit amet ".repeat(self.prompt_kib * 1_024 / 27);
+        let body = |user| {
+            format!(
+                r#"{{"model":"m","stream":{},"user":"u{user}","messages":[{{"role":"user","content":"{words}"}}],"max_tokens":100}}"#,
+                self.stream
+            )
+        };
+        (0..USERS).map(|user| Bytes::from(body(user))).collect()
+    }
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} KiB", if self.stream { "stream" } else { "plain" }, self.prompt_kib)
+    }
+}
+
+/// What clients saw.
+#[derive(Debug)]
+pub(crate) struct Measured {
+    pub(crate) requests: u64,
+    pub(crate) elapsed: Duration,
+    pub(crate) p50: Duration,
+    pub(crate) p99: Duration,
+}
+
+/// Asks for a time.
+pub(crate) async fn run(
+    address: SocketAddr,
+    case: &Case,
+    time: Duration,
+) -> Result<Measured, Box<dyn Error>> {
+    let (start, mut clients) = (Instant::now(), JoinSet::new());
+    let bodies = case.bodies();
+    for _ in 0..case.concurrency {
+        clients.spawn(client(address, Arc::clone(&bodies), case.stream, start + time));
+    }
+    let mut all = Histogram::<u64>::new(3)?;
+    while let Some(latencies) = clients.join_next().await {
+        all.add(latencies?.map_err(|error| format!("{case}, {} at once: {error}", case.concurrency))?)?;
+    }
+    let quantile = |q| Duration::from_nanos(all.value_at_quantile(q));
+    Ok(Measured { requests: all.len(), elapsed: start.elapsed(), p50: quantile(0.5), p99: quantile(0.99) })
+}
+
+type Failed = Box<dyn Error + Send + Sync>;
+
+async fn client(
+    address: SocketAddr,
+    bodies: Arc<[Bytes]>,
+    stream: bool,
+    until: Instant,
+) -> Result<Histogram<u64>, Failed> {
+    let (mut sender, mut latencies) = (connect(address).await?, Histogram::<u64>::new(3)?);
+    for body in bodies.iter().cycle() {
+        if Instant::now() >= until {
+            break;
+        }
+        let start = Instant::now();
+        sender.ready().await?;
+        let response = sender.send_request(request(address, body.clone())?).await?;
+        let status = response.status();
+        let last = last_bytes(response.into_body()).await?;
+        let end: &[u8] = if stream { b"[DONE]\n\n" } else { b"}" };
+        if !status.is_success() || !last.ends_with(end) {
+            return Err(format!("{status}: {}", String::from_utf8_lossy(&last)).into());
+        }
+        latencies.record(start.elapsed().as_nanos() as u64)?;
+    }
+    Ok(latencies)
+}
+
+async fn connect(address: SocketAddr) -> Result<SendRequest<Full<Bytes>>, Failed> {
+    let connection = TcpStream::connect(address).await?;
+    connection.set_nodelay(true)?;
+    let (sender, driver) = http1::handshake(TokioIo::new(connection)).await?;
+    tokio::spawn(driver);
+    Ok(sender)
+}
+
+fn request(address: SocketAddr, body: Bytes) -> Result<Request<Full<Bytes>>, http::Error> {
+    Request::post("/v1/chat/completions")
+        .header("host", address.to_string())
+        .header("content-type", "application/json")
+        .body(Full::new(body))
+}
+
+/// Reads an answer to its end.
+async fn last_bytes(mut body: Incoming) -> Result<Bytes, Failed> {
+    let mut last = Bytes::new();
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame?.into_data() {
+            last = data;
+        }
+    }
+    Ok(last)
+}
+
+/// Streams that are slow, each of which has begun. They end when they are dropped.
+pub(crate) async fn open_streams(address: SocketAddr, count: usize) -> Result<Vec<Incoming>, Box<dyn Error>> {
+    let body = Bytes::from_static(br#"{"model":"m","stream":true,"user":"slow","messages":[]}"#);
+    let mut streams = Vec::new();
+    for _ in 0..count {
+        let mut sender = connect(address).await.map_err(|error| error as Box<dyn Error>)?;
+        let mut answer = sender.send_request(request(address, body.clone())?).await?.into_body();
+        answer.frame().await.ok_or("a stream has no beginning")??;
+        streams.push(answer);
+    }
+    Ok(streams)
+}

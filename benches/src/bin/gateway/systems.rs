@@ -1,0 +1,145 @@
+//! The systems that are measured, each a process of its own on the first core.
+
+use std::error::Error;
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+/// The core of the system that is measured, and the one of everything else.
+const CORES: [&str; 2] = ["0", "1"];
+/// How long a system may take to start.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A process that is ended when it is dropped.
+pub(crate) struct Process(Child, Option<PathBuf>);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+        if let Some(folder) = &self.1 {
+            let _ = fs::remove_dir_all(folder);
+        }
+    }
+}
+
+/// A system under measurement.
+pub(crate) struct System {
+    pub(crate) name: &'static str,
+    pub(crate) address: SocketAddr,
+    process: Process,
+}
+
+/// An address of loopback that is free now.
+pub(crate) fn free_address() -> std::io::Result<SocketAddr> {
+    TcpListener::bind("127.0.0.1:0")?.local_addr()
+}
+
+fn on_core(core: &str, program: &str) -> Command {
+    let mut command = Command::new("taskset");
+    command.args(["-c", core, program]).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+fn me() -> Result<String, Box<dyn Error>> {
+    Ok(std::env::current_exe()?.display().to_string())
+}
+
+/// The provider.
+pub(crate) fn upstream(address: SocketAddr) -> Result<Process, Box<dyn Error>> {
+    Ok(Process(on_core(CORES[1], &me()?).args(["upstream", &address.to_string()]).spawn()?, None))
+}
+
+/// Waits until a system takes connections; how long that took.
+pub(crate) async fn ready(address: SocketAddr) -> Result<Duration, Box<dyn Error>> {
+    let start = Instant::now();
+    while TcpStream::connect(address).await.is_err() {
+        if start.elapsed() > PATIENCE {
+            return Err(format!("nothing listens at {address}").into());
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    Ok(start.elapsed())
+}
+
+impl System {
+    pub(crate) fn bare_proxy(provider: SocketAddr) -> Result<Option<Self>, Box<dyn Error>> {
+        let address = free_address()?;
+        let arguments = ["proxy", &address.to_string(), &provider.to_string()].map(str::to_owned);
+        let process = Process(on_core(CORES[0], &me()?).args(arguments).spawn()?, None);
+        Ok(Some(Self { name: "bare proxy", address, process }))
+    }
+
+    /// nginx, where it is installed.
+    pub(crate) fn nginx(provider: SocketAddr) -> Result<Option<Self>, Box<dyn Error>> {
+        let (address, folder) = (free_address()?, folder("nginx")?);
+        let config = format!(
+            "daemon off; master_process off; pid {0}/pid; error_log {0}/error.log;\n\
+             events {{ worker_connections 2048; }}\n\
+             http {{ access_log off; client_max_body_size 64m; client_body_buffer_size 1m; keepalive_requests 1000000;\n\
+             client_body_temp_path {0}/body; proxy_temp_path {0}/proxy; fastcgi_temp_path {0}/f; uwsgi_temp_path {0}/u; scgi_temp_path {0}/s;\n\
+             upstream provider {{ server {provider}; keepalive 256; keepalive_requests 1000000; }}\n\
+             server {{ listen {address}; location / {{ proxy_pass http://provider; proxy_http_version 1.1;\n\
+             proxy_set_header Connection \"\"; proxy_buffering off; }} }} }}\n",
+            folder.display()
+        );
+        fs::write(folder.join("nginx.conf"), config)?;
+        let known = Command::new("nginx").arg("-v").stderr(Stdio::null()).status();
+        if !known.is_ok_and(|status| status.success()) {
+            println!("nginx is not installed: it is not measured");
+            return Ok(None);
+        }
+        let mut nginx = on_core(CORES[0], "nginx");
+        let process = nginx.arg("-p").arg(&folder).arg("-c").arg(folder.join("nginx.conf")).spawn()?;
+        Ok(Some(Self { name: "nginx", address, process: Process(process, Some(folder)) }))
+    }
+
+    /// The gateway, with all that it has: keys, rules, limits, budgets, health, metrics.
+    pub(crate) fn waypost(program: &str, provider: SocketAddr) -> Result<Self, Box<dyn Error>> {
+        let (address, folder) = (free_address()?, folder("waypost")?);
+        let config = format!(
+            "[server]\nlisten = \"{address}\"\nadmin = \"{admin}\"\n\
+             [providers.a]\ntype = \"openai-compatible\"\nendpoint = \"http://{provider}/v1\"\n\
+             [providers.b]\ntype = \"openai-compatible\"\nendpoint = \"http://{provider}/v1\"\n\
+             [models.m]\nstrategy = \"peak-ewma\"\ncandidates = [\n\
+             {{ provider = \"a\", price = {{ input = 2.5, output = 10.0 }}, limits = {{ requests = \"60M/min\" }} }},\n\
+             {{ provider = \"b\", price = {{ input = 2.5, output = 10.0 }} }} ]\n\
+             [limits.requests]\nrequests = \"1M/s\"\n[limits.tokens]\ntokens = \"16M/s\"\nper = [\"user\"]\n\
+             [limits.money]\nmonthly = \"$1,000,000\"\n\
+             [[rules]]\nid = \"large\"\nwhen = {{ prompt_tokens = \">= 100000\" }}\nthen = {{ pool = [\"a\"] }}\n",
+            admin = free_address()?,
+        );
+        let file = folder.join("waypost.toml");
+        fs::write(&file, config)?;
+        let process = on_core(CORES[0], program).arg("serve").arg(file).spawn()?;
+        Ok(Self { name: "waypost", address, process: Process(process, Some(folder)) })
+    }
+
+    /// How long it has run, all threads together.
+    pub(crate) fn cpu_time(&self) -> Result<Duration, Box<dyn Error>> {
+        let mut nanos = 0;
+        for task in fs::read_dir(format!("/proc/{}/task", self.process.0.id()))? {
+            let stat = fs::read_to_string(task?.path().join("schedstat"))?;
+            nanos += stat.split_whitespace().next().unwrap_or_default().parse::<u64>()?;
+        }
+        Ok(Duration::from_nanos(nanos))
+    }
+
+    /// Memory that it holds.
+    pub(crate) fn resident_mib(&self) -> Result<f64, Box<dyn Error>> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.0.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+        Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1_024.0)
+    }
+}
+
+fn folder(name: &str) -> std::io::Result<PathBuf> {
+    let folder = std::env::temp_dir().join(format!("waypost-bench-{name}-{}", std::process::id()));
+    fs::create_dir_all(&folder)?;
+    Ok(folder)
+}
