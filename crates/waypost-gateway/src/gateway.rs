@@ -271,7 +271,8 @@ impl Gateway {
             Scanned::of_json(&body, endpoint)
         };
         let scanned = scanned.map_err(Refusal::of_body)?;
-        self.serve(endpoint, head.headers, body, scanned, &caller, peer).await
+        // On the heap: it would be most of what a connection holds.
+        Box::pin(self.serve(endpoint, head.headers, body, scanned, &caller, peer)).await
     }
 
     async fn read(&self, body: Incoming) -> Result<Bytes, Refusal> {

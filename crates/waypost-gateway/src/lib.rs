@@ -66,6 +66,7 @@
 //!
 //! # Crate features
 //!
+//! - `mimalloc` (default): the allocator of the binary. Costs a C library.
 //! - `demo` (default): `waypost demo`, simulated providers and load. Costs `waypost-lab`.
 //!
 //! # MSRV

@@ -2,6 +2,9 @@
 //!
 //! Each system runs on the first core, load and provider on the second. `cargo xtask bench gateway` builds and starts it.
 
+#![forbid(unsafe_code)]
+#![expect(clippy::print_stdout, reason = "what was measured")]
+
 mod load;
 mod proxy;
 mod systems;
@@ -99,7 +102,7 @@ async fn all_cases(system: &System, time: Duration, report: &mut Report) -> Resu
         load::run(system.address, &case, time / 4).await?;
         let before = system.cpu_time()?;
         let Measured { requests, elapsed, p50, p99 } = load::run(system.address, &case, time).await?;
-        let cpu = system.cpu_time()? - before;
+        let cpu = system.cpu_time()?.saturating_sub(before);
         report.rows.push(Row {
             system: system.name,
             case: case.to_string(),
