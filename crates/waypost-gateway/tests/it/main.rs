@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod client_faults;
+mod clients;
 mod config;
 mod demo;
 mod framing;
