@@ -1,0 +1,226 @@
+//! Models: who serves them, under which names.
+
+use std::collections::HashMap;
+
+use waypost::core::{
+    CandidateBuilder, CandidateId, Capability, ModelName, RoutingTableUpdate, RuleId, TenantId, Tokens,
+};
+use waypost::rules::{Condition, RoutingAction, Rule};
+
+use super::providers::Account;
+use super::{Resolver, TargetSpec};
+use crate::config::file::Candidate;
+use crate::keys::matches_name;
+use crate::upstream::TlsSettings;
+
+impl Resolver<'_> {
+    pub(super) fn candidates(
+        &mut self,
+        accounts: &[Account<'_>],
+    ) -> (Vec<RoutingTableUpdate>, Vec<TargetSpec>) {
+        let (mut served, mut targets) = (Vec::<(RoutingTableUpdate, Vec<ModelName>)>::new(), Vec::new());
+        let mut places: HashMap<CandidateId, usize> = HashMap::new();
+        for (name, model) in &self.file.models {
+            let Some(pool) = self.take(&["models", name], ModelName::new(name)) else { continue };
+            if model.candidates.is_empty() {
+                self.problem(&["models", name, "candidates"], format!("model `{name}` has no candidates"));
+            }
+            for (place, candidate) in model.candidates.iter().enumerate() {
+                let place = place.to_string();
+                let path = ["models", name, "candidates", place.as_str()];
+                let mine: Vec<_> =
+                    accounts.iter().filter(|account| account.name == candidate.provider).collect();
+                if mine.is_empty() && !self.file.providers.contains_key(&candidate.provider) {
+                    let known = self.file.providers.keys().map(String::as_str);
+                    self.unknown(
+                        &["models", name, "candidates", &place, "provider"],
+                        "provider",
+                        &candidate.provider,
+                        known,
+                    );
+                }
+                for account in mine {
+                    let upstream_model = candidate.model.as_deref().unwrap_or(name);
+                    let Some(built) = self.candidate(&path, account, candidate, upstream_model) else {
+                        continue;
+                    };
+                    let id = built.id().clone();
+                    if let Some(&at) = places.get(&id) {
+                        served[at].1.push(pool.clone());
+                        continue;
+                    }
+                    places.insert(id.clone(), served.len());
+                    targets.push(target(account, id));
+                    served.push((RoutingTableUpdate::add(built), vec![pool.clone()]));
+                }
+            }
+        }
+        let in_pools = |(update, pools)| match update {
+            RoutingTableUpdate::AddProvider { candidate, .. } => {
+                RoutingTableUpdate::AddProvider { models: pools, candidate }
+            }
+            other => other,
+        };
+        (served.into_iter().map(in_pools).collect(), targets)
+    }
+
+    pub(super) fn candidate(
+        &mut self,
+        path: &[&str],
+        account: &Account<'_>,
+        candidate: &Candidate,
+        model: &str,
+    ) -> Option<waypost::ProviderCandidate> {
+        let mut builder =
+            account.provider.kind.candidate(&account.id, model).endpoint(account.endpoint.as_str());
+        if let Some(weight) = candidate.weight {
+            builder = builder.weight(weight);
+        }
+        if let Some(price) = candidate.price {
+            let dollars = waypost::core::NanoUsd::from_usd;
+            let pricing = || -> Result<_, String> {
+                let price_of = |amount| dollars(amount).map_err(|error| error.to_string());
+                let pricing =
+                    waypost::core::Pricing::per_million(price_of(price.input)?, price_of(price.output)?)
+                        .map_err(|error| error.to_string())?;
+                match price.cached_input {
+                    Some(cached) => {
+                        pricing.cached_input(price_of(cached)?).map_err(|error| error.to_string())
+                    }
+                    None => Ok(pricing),
+                }
+            };
+            builder = builder.pricing(self.take(path, pricing())?);
+        }
+        if let Some(tokens) = candidate.context_window {
+            builder = builder.context_window(Tokens(tokens));
+        }
+        if let Some(tokens) = candidate.max_output {
+            builder = builder.max_output_tokens(Tokens(tokens));
+        }
+        if let Some(names) = &candidate.features {
+            let features = self.features(path, names);
+            builder = builder.features(
+                features.into_iter().chain([Capability::Streaming]).collect::<waypost::core::CapabilitySet>(),
+            );
+        }
+        let per_minute = |pace: crate::config::units::Pace| {
+            let minutes = pace.0.period().as_secs_f64() / 60.0;
+            (pace.0.quota() as f64 / minutes).max(1.0) as u64
+        };
+        if let Some(requests) = candidate.limits.requests {
+            builder = builder.requests_per_minute(u32::try_from(per_minute(requests)).unwrap_or(u32::MAX));
+        }
+        if let Some(tokens) = candidate.limits.tokens {
+            builder = builder.tokens_per_minute(per_minute(tokens));
+        }
+        if let Some(most) = candidate.limits.concurrency {
+            builder = builder.max_in_flight(most);
+        }
+        builder = builder.tier(candidate.tier).credential(&account.id);
+        let tags = account.provider.tags.iter().chain(&candidate.tags).cloned();
+        builder =
+            tags.chain(account.serves.iter().map(|served| served.tag())).fold(builder, CandidateBuilder::tag);
+        if let Some(region) = &account.provider.region {
+            builder = builder.region(region);
+        }
+        if let Some(zone) = &account.provider.zone {
+            builder = builder.zone(zone);
+        }
+        self.take(path, builder.build())
+    }
+
+    pub(super) fn features(&mut self, path: &[&str], names: &[String]) -> Vec<Capability> {
+        const KNOWN: [(&str, Capability); 6] = [
+            ("function-calling", Capability::FunctionCalling),
+            ("vision", Capability::Vision),
+            ("json-schema", Capability::JsonSchema),
+            ("embeddings", Capability::Embeddings),
+            ("reasoning", Capability::Reasoning),
+            ("audio", Capability::Audio),
+        ];
+        let mut features = Vec::new();
+        for name in names {
+            if let Some((_, feature)) = KNOWN.iter().find(|(known, _)| known == name) {
+                features.push(*feature);
+            } else {
+                let path: Vec<_> = path.iter().copied().chain(["features"]).collect();
+                self.unknown(&path, "feature", name, KNOWN.map(|(known, _)| known));
+            }
+        }
+        features
+    }
+
+    pub(super) fn aliases(&mut self) -> Vec<RoutingTableUpdate> {
+        let mut updates = Vec::new();
+        for (alias, target) in &self.file.aliases {
+            let path = ["aliases", alias.as_str()];
+            if !self.is_model(target) {
+                let known = self.names_of_models();
+                self.unknown(&path, "model", target, known);
+            }
+            let (alias, target) = (ModelName::new(alias), ModelName::new(target));
+            let (alias, target) = (self.take(&path, alias), self.take(&path, target));
+            updates.extend(
+                alias.zip(target).map(|(alias, target)| RoutingTableUpdate::SetModelAlias { alias, target }),
+            );
+        }
+        updates
+    }
+
+    /// A rule for each model with a strategy of its own. They are asked first and continue, so any other rule counts more.
+    pub(super) fn strategy_rules(&mut self) -> Vec<Rule> {
+        let mut rules = Vec::new();
+        for (name, model) in &self.file.models {
+            let Some(written) = &model.strategy else { continue };
+            let Some(strategy) = self.strategy(&["models", name, "strategy"], written) else { continue };
+            let aliases =
+                self.file.aliases.iter().filter(|(_, target)| *target == name).map(|(alias, _)| alias);
+            let names = std::iter::once(name).chain(aliases);
+            let patterns: Result<Vec<_>, _> = names.map(|name| name.parse()).collect();
+            let id = RuleId::new(format!("strategy:{name}"));
+            let (Some(patterns), Some(id)) =
+                (self.take(&["models", name], patterns), self.take(&["models", name], id))
+            else {
+                continue;
+            };
+            let action = RoutingAction::ApplyStrategy(strategy);
+            rules.push(
+                Rule::new(id, action).when(Condition::Model(patterns)).priority(u32::MAX).and_continue(),
+            );
+        }
+        rules
+    }
+
+    pub(super) fn listed(&self) -> Vec<crate::directory::ListedModel> {
+        let denies = |name: &str| {
+            let denied = self.file.tenants.iter().filter(|(_, tenant)| {
+                tenant
+                    .allow
+                    .as_ref()
+                    .is_some_and(|allow| !allow.iter().any(|pattern| matches_name(pattern, name)))
+            });
+            denied.filter_map(|(tenant, _)| TenantId::new(tenant).ok()).collect()
+        };
+        let listed = |name: &str| {
+            let name = ModelName::new(name).ok()?;
+            let denied_to = denies(name.as_str());
+            Some(crate::directory::ListedModel { name, owned_by: "waypost".to_owned(), denied_to })
+        };
+        self.names_of_models().into_iter().filter_map(listed).collect()
+    }
+}
+
+fn target(account: &Account<'_>, id: CandidateId) -> TargetSpec {
+    TargetSpec {
+        id,
+        kind: account.provider.kind,
+        origin: account.origin.clone(),
+        tls: TlsSettings { ca_file: account.provider.ca_file.clone() },
+        base_path: account.base_path.clone(),
+        serves: account.serves.clone(),
+        api_version: account.provider.api_version.clone(),
+        key: account.key.clone(),
+        headers: account.provider.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+    }
+}

@@ -1,0 +1,89 @@
+//! Providers, each under each of its keys.
+
+use secrecy::SecretString;
+
+use super::Resolver;
+use crate::Endpoint;
+use crate::config::file::Provider;
+use crate::upstream::Origin;
+
+/// A provider under one of its keys.
+pub(super) struct Account<'f> {
+    /// The name in the file.
+    pub(super) name: &'f str,
+    /// The id in the routing table.
+    pub(super) id: String,
+    pub(super) provider: &'f Provider,
+    pub(super) key: Option<SecretString>,
+    pub(super) endpoint: waypost::core::Endpoint,
+    pub(super) origin: Origin,
+    pub(super) base_path: String,
+    pub(super) serves: Vec<Endpoint>,
+}
+
+impl<'f> Resolver<'f> {
+    pub(super) fn accounts(&mut self) -> Vec<Account<'f>> {
+        let mut accounts = Vec::new();
+        for (name, provider) in &self.file.providers {
+            let path = ["providers", name.as_str()];
+            let Some((endpoint, origin, base_path)) = self.endpoint(&path, provider) else { continue };
+            let serves = self.serves(&path, provider);
+            if provider.api_key.is_some() && !provider.api_keys.is_empty() {
+                self.problem(&path, "`api_key` and `api_keys` exclude each other");
+            }
+            let sources: Vec<_> = provider.api_key.iter().chain(&provider.api_keys).collect();
+            for place in 0..sources.len().max(1) {
+                let key = sources.get(place).and_then(|source| self.secret(&path, source));
+                let id = if place == 0 { name.clone() } else { format!("{name}-{}", place + 1) };
+                if place > 0 && self.file.providers.contains_key(&id) {
+                    self.problem(
+                        &path,
+                        format!("its key number {} would be provider `{id}`, which there is", place + 1),
+                    );
+                }
+                let (endpoint, origin) = (endpoint.clone(), origin.clone());
+                let (base_path, serves) = (base_path.clone(), serves.clone());
+                accounts.push(Account { name, id, provider, key, endpoint, origin, base_path, serves });
+            }
+        }
+        accounts
+    }
+
+    pub(super) fn endpoint(
+        &mut self,
+        path: &[&str; 2],
+        provider: &Provider,
+    ) -> Option<(waypost::core::Endpoint, Origin, String)> {
+        let path = [path[0], path[1], "endpoint"];
+        let Some(url) = provider.endpoint.as_deref().or(provider.kind.default_endpoint()) else {
+            self.problem(&path, "`endpoint` is missing: its address cannot be known");
+            return None;
+        };
+        let endpoint = self.take(&path, waypost::core::Endpoint::new(url))?;
+        let uri: http::Uri = self.take(&path, url.parse())?;
+        let host = uri.host().unwrap_or_default().to_owned();
+        let is_tls = uri.scheme() == Some(&http::uri::Scheme::HTTPS);
+        let is_metadata = host.starts_with("169.254.") || host.starts_with("[fe80") || host.ends_with('.');
+        if is_metadata || uri.query().is_some() {
+            self.problem(&path, "an endpoint must be a base URL without query, and not of a link-local host");
+            return None;
+        }
+        let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+        let base_path = uri.path().trim_end_matches('/').to_owned();
+        Some((endpoint, Origin { is_tls, host, port }, base_path))
+    }
+
+    pub(super) fn serves(&mut self, path: &[&str; 2], provider: &Provider) -> Vec<Endpoint> {
+        let Some(names) = &provider.serves else { return provider.kind.serves().to_vec() };
+        let mut serves = Vec::new();
+        for (place, name) in names.iter().enumerate() {
+            if let Some(endpoint) = Endpoint::named(name) {
+                serves.push(endpoint);
+            } else {
+                let known = Endpoint::ALL.map(Endpoint::as_str);
+                self.unknown(&[path[0], path[1], "serves", &place.to_string()], "request", name, known);
+            }
+        }
+        serves
+    }
+}
