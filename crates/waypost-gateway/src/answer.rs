@@ -8,12 +8,20 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::event_stream::EventStream;
+use crate::places::Place;
 use crate::settlement::Settlement;
 use crate::upstream::UpstreamBody;
 
-/// The body of an answer.
+/// The body of an answer. Until it is sent or dropped it has a place among the requests at once.
 #[derive(Debug)]
-pub(crate) enum AnswerBody {
+pub(crate) struct AnswerBody {
+    content: Content,
+    place: Option<Place>,
+}
+
+/// What a body consists of.
+#[derive(Debug)]
+pub(crate) enum Content {
     /// All of it is there.
     Whole(Option<Bytes>),
     /// Events, as they come.
@@ -22,9 +30,20 @@ pub(crate) enum AnswerBody {
     Bytes(Box<ByteStream>),
 }
 
+impl From<Content> for AnswerBody {
+    fn from(content: Content) -> Self {
+        Self { content, place: None }
+    }
+}
+
 impl AnswerBody {
     pub(crate) fn whole(body: impl Into<Bytes>) -> Self {
-        Self::Whole(Some(body.into()).filter(|body| !body.is_empty()))
+        Content::Whole(Some(body.into()).filter(|body| !body.is_empty())).into()
+    }
+
+    /// Keeps the place of the request until its answer is sent.
+    pub(crate) fn keep(&mut self, place: Place) {
+        self.place = Some(place);
     }
 }
 
@@ -33,24 +52,26 @@ impl Body for AnswerBody {
     type Error = io::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        match &mut *self {
-            Self::Whole(body) => Poll::Ready(body.take().map(|body| Ok(Frame::data(body)))),
-            Self::Events(events) => {
+        match &mut self.content {
+            Content::Whole(body) => Poll::Ready(body.take().map(|body| Ok(Frame::data(body)))),
+            Content::Events(events) => {
                 events.poll_next(cx).map(|block| block.map(|block| Ok(Frame::data(block))))
             }
-            Self::Bytes(bytes) => bytes.poll_next(cx).map(|chunk| chunk.map(|chunk| chunk.map(Frame::data))),
+            Content::Bytes(bytes) => {
+                bytes.poll_next(cx).map(|chunk| chunk.map(|chunk| chunk.map(Frame::data)))
+            }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self, Self::Whole(None))
+        matches!(self.content, Content::Whole(None))
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Whole(body) => SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64)),
-            Self::Bytes(bytes) => bytes.length.map_or_else(SizeHint::default, SizeHint::with_exact),
-            Self::Events(_) => SizeHint::default(),
+        match &self.content {
+            Content::Whole(body) => SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64)),
+            Content::Bytes(bytes) => bytes.length.map_or_else(SizeHint::default, SizeHint::with_exact),
+            Content::Events(_) => SizeHint::default(),
         }
     }
 }

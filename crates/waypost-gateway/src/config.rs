@@ -10,8 +10,8 @@ mod units;
 
 pub use report::ConfigErrors;
 
-pub(crate) use file::ProviderKind;
-pub(crate) use resolve::{Resolved, ServerSettings, TargetSpec};
+pub(crate) use file::{ProviderKind, ResponseHeader};
+pub(crate) use resolve::{Collector, Resolved, ServerSettings, TargetSpec};
 
 use std::path::Path;
 

@@ -13,6 +13,8 @@ use crate::usage::Usage;
 #[expect(clippy::struct_excessive_bools, reason = "an event may say several things")]
 pub(crate) struct Heard {
     /// Something that the client waits for: the stream is committed.
+    pub(crate) commits: bool,
+    /// A piece of the answer.
     pub(crate) content: bool,
     /// The provider failed.
     pub(crate) error: bool,
@@ -25,8 +27,16 @@ pub(crate) struct Heard {
     pub(crate) only_usage: bool,
 }
 
-const CONTENT: Heard =
-    Heard { content: true, error: false, finished: false, ended: false, usage: None, only_usage: false };
+const COMMITS: Heard = Heard {
+    commits: true,
+    content: false,
+    error: false,
+    finished: false,
+    ended: false,
+    usage: None,
+    only_usage: false,
+};
+const CONTENT: Heard = Heard { content: true, ..COMMITS };
 
 /// A chunk of OpenAI's chat or completions.
 #[derive(Deserialize)]
@@ -179,7 +189,8 @@ fn hear_chunk(data: &[u8]) -> Heard {
     let content =
         choices.iter().any(|choice| says(choice.text) || choice.delta.as_ref().is_some_and(in_delta));
     Heard {
-        content: content || finished,
+        commits: content || finished,
+        content,
         error: says(chunk.error),
         finished,
         ended: false,
@@ -197,8 +208,9 @@ fn hear_named(event: Event<'_>, data: &[u8], meaning: fn(&str) -> Heard) -> Hear
 
 fn message_event(name: &str) -> Heard {
     match name {
-        "content_block_delta" | "message_delta" => CONTENT,
-        "message_stop" => Heard { finished: true, ended: true, ..CONTENT },
+        "content_block_delta" => CONTENT,
+        "message_delta" => COMMITS,
+        "message_stop" => Heard { finished: true, ended: true, ..COMMITS },
         "error" => Heard { error: true, ..Heard::default() },
         _ => Heard::default(),
     }
@@ -206,7 +218,7 @@ fn message_event(name: &str) -> Heard {
 
 fn response_event(name: &str) -> Heard {
     match name {
-        "response.completed" | "response.incomplete" => Heard { finished: true, ..CONTENT },
+        "response.completed" | "response.incomplete" => Heard { finished: true, ..COMMITS },
         "error" | "response.failed" => Heard { error: true, ..Heard::default() },
         delta if delta.rsplit('.').next() == Some("delta") => CONTENT,
         _ => Heard::default(),

@@ -3,26 +3,25 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use http::header::{HeaderName, HeaderValue};
-use secrecy::SecretString;
 use waypost::FailoverChain;
-use waypost::core::{CandidateId, ModelName};
+use waypost::core::{CandidateId, ModelName, TenantId};
 
-use crate::Endpoint;
-use crate::config::ProviderKind;
-use crate::keys::KeyRing;
-use crate::upstream::Upstream;
+use crate::config::{Resolved, ResponseHeader};
+use crate::keys::{Caller, KeyRing};
+use crate::target::{Target, Targets};
 
 /// One version of it. Replaced as a whole.
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
-    pub(crate) targets: HashMap<CandidateId, Arc<Target>>,
+    targets: Arc<Targets>,
+    /// Of the version before, to which requests that run may still be led.
+    before: Arc<Targets>,
     /// By model or alias.
     pub(crate) chains: HashMap<ModelName, Arc<FailoverChain>>,
     pub(crate) keys: KeyRing,
     pub(crate) anonymous: bool,
-    /// Whether answers say how they came about.
-    pub(crate) response_headers: bool,
+    /// What answers say in headers of how they came about.
+    pub(crate) response_headers: Vec<ResponseHeader>,
     pub(crate) max_body: u64,
     pub(crate) models: Vec<ListedModel>,
     /// Of the text that it was made from, for reports.
@@ -33,30 +32,47 @@ pub(crate) struct Directory {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ListedModel {
     pub(crate) name: ModelName,
-    /// Tenants that may not use it are those that have a list without it.
     pub(crate) owned_by: String,
-    pub(crate) denied_to: Vec<waypost::core::TenantId>,
+    /// Tenants that have a list of models without it.
+    pub(crate) denied_to: Vec<TenantId>,
 }
 
-/// How a candidate is reached.
-#[derive(Debug)]
-pub(crate) struct Target {
-    pub(crate) upstream: Arc<Upstream>,
-    pub(crate) kind: ProviderKind,
-    pub(crate) authority: HeaderValue,
-    pub(crate) is_tls: bool,
-    /// Path and query, by endpoint.
-    pub(crate) paths: Vec<(Endpoint, http::uri::PathAndQuery)>,
-    pub(crate) authorization: Option<(HeaderName, HeaderValue)>,
-    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
-    /// What must never be told to a client.
-    pub(crate) secret: Option<SecretString>,
-    /// The model's name as JSON.
-    pub(crate) model: bytes::Bytes,
+impl ListedModel {
+    /// Whether a caller may ask for it.
+    pub(crate) fn is_for(&self, caller: &Caller) -> bool {
+        let denied = caller.tenant.as_ref().is_some_and(|tenant| self.denied_to.contains(tenant));
+        !denied && caller.may_use(self.name.as_str())
+    }
 }
 
-impl Target {
-    pub(crate) fn path(&self, endpoint: Endpoint) -> Option<&http::uri::PathAndQuery> {
-        self.paths.iter().find(|(served, _)| *served == endpoint).map(|(_, path)| path)
+impl Directory {
+    /// The directory of a configuration, after another one.
+    pub(crate) fn new(resolved: Resolved, targets: Targets, before: &Self) -> Self {
+        Self {
+            targets: Arc::new(targets),
+            before: Arc::clone(&before.targets),
+            chains: resolved.chains,
+            keys: resolved.keys,
+            anonymous: resolved.server.anonymous,
+            response_headers: resolved.response_headers,
+            max_body: resolved.server.max_body,
+            models: resolved.listed,
+            hash: resolved.hash,
+        }
+    }
+
+    /// How a candidate is reached; `None` for one that is gone.
+    pub(crate) fn target(&self, id: &CandidateId) -> Option<&Arc<Target>> {
+        self.targets.get(id).or_else(|| self.before.get(id))
+    }
+
+    /// Whether a name is a model or an alias.
+    pub(crate) fn knows(&self, model: &ModelName) -> bool {
+        self.chains.contains_key(model)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn reachable(&self) -> usize {
+        self.targets.len() + self.before.len()
     }
 }

@@ -117,6 +117,11 @@ impl Endpoint {
         matches!(self, Self::Transcriptions | Self::Translations | Self::ImageEdits | Self::ImageVariations)
     }
 
+    /// Whether its answers are text, which is counted in tokens.
+    pub(crate) const fn is_text(self) -> bool {
+        matches!(self, Self::ChatCompletions | Self::Completions | Self::Responses | Self::Messages)
+    }
+
     pub(crate) const fn dialect(self) -> Dialect {
         match self {
             Self::Responses => Dialect::Responses,

@@ -118,7 +118,7 @@ impl EventStream {
     }
 
     /// Nothing more comes. Complete is what said so, or what gave its reason to end.
-    fn at_end(&mut self, why: &str) -> Option<Bytes> {
+    fn at_end(&mut self, why: &'static str) -> Option<Bytes> {
         let rest = self.splitter.finish();
         let rest = self.pass(rest);
         if !self.finished {
@@ -168,7 +168,7 @@ impl EventStream {
     }
 
     /// Ends the stream with an error event. What was held of an event that is not whole is dropped.
-    fn break_off(&mut self, why: &str) -> Bytes {
+    fn break_off(&mut self, why: &'static str) -> Bytes {
         self.settlement.interrupted(why);
         self.state = State::Ended;
         self.dialect.error_event("stream_interrupted", why).into()

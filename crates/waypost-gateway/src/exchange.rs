@@ -11,20 +11,22 @@ use http_body::Body;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use waypost::core::{TokenUsage, Tokens};
+use waypost::core::{Timestamp, Tokens, TraceContext};
 use waypost::failover::{ErrorKind, ErrorResponse};
 use waypost::{Attempt, RequestError};
 
 use crate::Endpoint;
-use crate::directory::{Directory, Target};
 use crate::endpoint::Dialect;
 use crate::gateway::Gateway;
+use crate::gathered::Gathered;
+use crate::places::Place;
 use crate::provider::ANTHROPIC_VERSION;
 use crate::refusal::ProviderSaid;
 use crate::request_body::RequestBody;
 use crate::scan::StreamUsage;
 use crate::settlement::Settlement;
 use crate::sse::{EventSplitter, events};
+use crate::target::Target;
 use crate::upstream::{UpstreamBody, UpstreamError};
 use crate::usage::{Said, Usage};
 
@@ -37,13 +39,11 @@ const MAX_PREAMBLE: usize = 1 << 20;
 
 /// Headers of clients that providers are told. All others are not: they may say whose request it is, or change where it
 /// goes.
-const FORWARDED: [HeaderName; 6] = [
+const FORWARDED: [HeaderName; 4] = [
     HeaderName::from_static("accept"),
     HeaderName::from_static("anthropic-version"),
     HeaderName::from_static("anthropic-beta"),
     HeaderName::from_static("openai-beta"),
-    HeaderName::from_static("traceparent"),
-    HeaderName::from_static("tracestate"),
 ];
 
 /// A request on its way to providers.
@@ -55,6 +55,12 @@ pub(crate) struct Exchange {
     pub(crate) stream: bool,
     pub(crate) stream_usage: StreamUsage,
     pub(crate) prompt: Tokens,
+    /// The trace that providers are told.
+    pub(crate) trace: Option<TraceContext>,
+    /// When all of it was there.
+    pub(crate) arrived: Timestamp,
+    /// The body's share of the memory for bodies.
+    pub(crate) _held: Place,
     /// What the last provider said that refused it.
     pub(crate) said: Mutex<Option<ProviderSaid>>,
 }
@@ -62,7 +68,7 @@ pub(crate) struct Exchange {
 /// An answer that is one.
 pub(crate) enum Opened {
     /// All of it.
-    Whole { status: StatusCode, headers: HeaderMap, body: Bytes },
+    Whole { status: StatusCode, headers: HeaderMap, body: Bytes, settlement: Settlement },
     /// A stream that has begun.
     Events {
         headers: HeaderMap,
@@ -72,17 +78,32 @@ pub(crate) enum Opened {
         settlement: Settlement,
     },
     /// Bytes that have begun.
-    Bytes { headers: HeaderMap, first: Bytes, body: UpstreamBody, settlement: Settlement },
+    Bytes { status: StatusCode, headers: HeaderMap, first: Bytes, body: UpstreamBody, settlement: Settlement },
+}
+
+impl Opened {
+    pub(crate) const fn settlement(&self) -> &Settlement {
+        match self {
+            Self::Whole { settlement, .. }
+            | Self::Events { settlement, .. }
+            | Self::Bytes { settlement, .. } => settlement,
+        }
+    }
+
+    pub(crate) const fn status(&self) -> StatusCode {
+        match self {
+            Self::Whole { status, .. } | Self::Bytes { status, .. } => *status,
+            Self::Events { .. } => StatusCode::OK,
+        }
+    }
 }
 
 impl Exchange {
     /// Makes one attempt.
     pub(crate) async fn attempt(&self, gateway: &Gateway, attempt: Attempt) -> Result<Opened, RequestError> {
-        let directory = gateway.directory();
-        let target = directory.targets.get(attempt.candidate().id()).map(Arc::clone);
+        let target = gateway.directory().target(attempt.candidate().id()).map(Arc::clone);
         // A candidate that was removed meanwhile is nowhere any more.
         let target = target.ok_or(ErrorKind::ServiceUnavailable)?;
-        drop::<arc_swap::Guard<Arc<Directory>>>(directory);
         let settlement = Settlement::new(Arc::clone(gateway.router().clock()), self.prompt);
         let make =
             |connection: &crate::upstream::Connection| self.request(&target, &attempt, connection.is_http2());
@@ -141,6 +162,7 @@ impl Exchange {
         }
         headers.insert(USER_AGENT, HeaderValue::from_static(concat!("waypost/", env!("CARGO_PKG_VERSION"))));
         headers.insert("x-attempt", HeaderValue::from(attempt.number()));
+        self.add_trace(headers);
         if self.endpoint == Endpoint::Messages && !headers.contains_key("anthropic-version") {
             headers.insert("anthropic-version", HeaderValue::from_static(ANTHROPIC_VERSION));
         }
@@ -151,6 +173,18 @@ impl Exchange {
             *request.version_mut() = Version::HTTP_2;
         }
         request
+    }
+
+    fn add_trace(&self, headers: &mut HeaderMap) {
+        let Some(trace) = &self.trace else { return };
+        if let Ok(parent) = HeaderValue::try_from(trace.traceparent()) {
+            headers.insert("traceparent", parent);
+        }
+        if !trace.state().is_empty()
+            && let Ok(state) = HeaderValue::try_from(trace.state().to_string())
+        {
+            headers.insert("tracestate", state);
+        }
     }
 
     fn uri(&self, target: &Target, is_http2: bool) -> Uri {
@@ -241,7 +275,7 @@ impl Exchange {
                 Some(()) => {
                     attempt.first_content();
                     begun.extend_from_slice(&block);
-                    settlement.content();
+                    settlement.begin();
                     let begun = begun.freeze();
                     return Ok(Opened::Events { headers, begun, body, splitter, settlement });
                 }
@@ -267,51 +301,28 @@ impl Exchange {
         let is_json = media_type(&head.headers).ends_with("json");
         let length =
             head.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-        let (mut first, mut whole) = (None, BytesMut::new());
+        let mut whole = Gathered::default();
         loop {
             match next(&mut body).await {
-                Some(Ok(chunk)) if first.is_none() && whole.is_empty() => first = Some(chunk),
-                Some(Ok(chunk)) => {
-                    whole.extend_from_slice(&first.take().unwrap_or_default());
-                    whole.extend_from_slice(&chunk);
-                }
+                Some(Ok(chunk)) => whole.push(chunk),
                 Some(Err(_)) => return Err(ErrorKind::ConnectionError.into()),
                 None => break,
             }
             let is_large = length.is_some_and(|length| length > MAX_HELD) || whole.len() > MAX_HELD;
             if !is_json || is_large {
                 attempt.first_content();
-                settlement.content();
-                let first = first.unwrap_or_else(|| whole.freeze());
-                return Ok(Opened::Bytes { headers, first, body, settlement });
+                settlement.begin();
+                let (status, first) = (head.status, whole.finish());
+                return Ok(Opened::Bytes { status, headers, first, body, settlement });
             }
         }
-        let body = first.unwrap_or_else(|| whole.freeze());
-        let usage = self.read_whole(target, &body)?;
-        attempt.complete(usage);
-        Ok(Opened::Whole { status: head.status, headers, body })
-    }
-
-    /// Whether an answer is one, and what it used.
-    fn read_whole(&self, target: &Target, body: &Bytes) -> Result<TokenUsage, RequestError> {
-        #[derive(Deserialize)]
-        struct Whole<'a> {
-            #[serde(borrow, default)]
-            error: Option<&'a RawValue>,
-            #[serde(default)]
-            usage: Option<Usage>,
-        }
-        let failed = || RequestError::from(ErrorResponse::new(200).body(redacted(body.clone(), target)));
-        let Ok(whole) = serde_json::from_slice::<Whole<'_>>(body) else { return Err(failed()) };
-        if whole.error.is_some_and(|error| error.get() != "null") {
-            return Err(failed());
-        }
-        let mut said = Said::default();
-        if let Some(usage) = whole.usage {
-            said.hear(usage);
-        }
-        // Of an answer that does not say, four bytes are taken for a token.
-        Ok(said.or_counted(self.prompt, Tokens(body.len() as u64 / 4)))
+        let (status, body) = (head.status, whole.finish());
+        let said = read_whole(target, &body)?;
+        // Of a text that does not say, four bytes are taken for a token.
+        let counted = if self.endpoint.is_text() { body.len() as u64 / 4 } else { 0 };
+        settlement.hear_all(said, counted);
+        attempt.first_content();
+        Ok(Opened::Whole { status, headers, body, settlement })
     }
 }
 
@@ -322,7 +333,7 @@ fn look_for_content(dialect: Dialect, block: &Bytes) -> Result<Option<()>, Reque
         if heard.error {
             return Err(ErrorResponse::new(200).body(event.data().unwrap_or_default()).into());
         }
-        if heard.content {
+        if heard.commits {
             return Ok(Some(()));
         }
         if heard.ended {
@@ -330,6 +341,27 @@ fn look_for_content(dialect: Dialect, block: &Bytes) -> Result<Option<()>, Reque
         }
     }
     Ok(None)
+}
+
+/// Whether an answer is one, and what it used.
+fn read_whole(target: &Target, body: &Bytes) -> Result<Said, RequestError> {
+    #[derive(Deserialize)]
+    struct Whole<'a> {
+        #[serde(borrow, default)]
+        error: Option<&'a RawValue>,
+        #[serde(default)]
+        usage: Option<Usage>,
+    }
+    let failed = || RequestError::from(ErrorResponse::new(200).body(redacted(body.clone(), target)));
+    let Ok(whole) = serde_json::from_slice::<Whole<'_>>(body) else { return Err(failed()) };
+    if whole.error.is_some_and(|error| error.get() != "null") {
+        return Err(failed());
+    }
+    let mut said = Said::default();
+    if let Some(usage) = whole.usage {
+        said.hear(usage);
+    }
+    Ok(said)
 }
 
 async fn next(body: &mut UpstreamBody) -> Option<Result<Bytes, hyper::Error>> {

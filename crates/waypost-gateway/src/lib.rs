@@ -67,6 +67,7 @@
 //! # Crate features
 //!
 //! - `mimalloc` (default): the allocator of the binary. Costs a C library.
+//! - `otlp` (default): traces and metrics for a collector. Costs the OpenTelemetry crates.
 //! - `demo` (default): `waypost demo`, simulated providers and load. Costs `waypost-lab`.
 //!
 //! # MSRV
@@ -77,6 +78,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod admin;
+mod admission;
 mod answer;
 mod closing;
 pub mod config;
@@ -88,19 +90,27 @@ mod directory;
 mod endpoint;
 mod event_stream;
 mod exchange;
+#[cfg(feature = "otlp")]
+mod export;
 mod form;
 mod gateway;
+mod gathered;
 mod keys;
 mod metrics;
+mod places;
 mod provider;
+mod record;
+mod recorder;
 mod refusal;
 mod reload;
 mod request_body;
 mod scan;
 mod serve;
 mod server;
+mod serving;
 mod settlement;
 mod sse;
+mod target;
 mod upstream;
 mod usage;
 

@@ -1,116 +1,227 @@
-//! What is counted of requests.
+//! What is counted of requests, for Prometheus.
+//!
+//! Labels are names of the configuration and words of ours, never what clients write.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::hash::Hash;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use waypost::core::ProviderId;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::{encode, encode_registry};
+use prometheus_client::metrics::TypedMetric;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::{Family, MetricConstructor};
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+use waypost::Router;
+use waypost::core::CandidateId;
 
 use crate::Endpoint;
+use crate::record::Record;
 
 /// The most series of one metric; what comes beyond is counted as `_other`.
 const MAX_SERIES: usize = 2_000;
 
-/// Counters, by what they are about.
-#[derive(Debug, Default)]
+/// What series beyond that are called.
+const OTHERS: &str = "_other";
+
+/// Seconds: from an answer out of a cache to one that thinks for minutes.
+const SECONDS: [f64; 14] =
+    [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 60.0, 300.0];
+
+/// Counters of one gateway.
+#[derive(Debug)]
 pub(crate) struct Metrics {
-    answered: Mutex<BTreeMap<(Endpoint, String), Answered>>,
-    refused: Mutex<BTreeMap<(Option<Endpoint>, &'static str), u64>>,
+    registry: Registry,
+    requests: Series<RequestLabels, Counter>,
+    attempts: Series<FailureLabels, Counter>,
+    tokens: Series<TokenLabels, Counter>,
+    dollars: Series<CandidateLabels, Dollars>,
+    duration: Series<EndpointLabels, Histogram>,
+    first_token: Series<EndpointLabels, Histogram>,
 }
 
-#[derive(Debug, Default, Clone, Copy)]
-struct Answered {
-    requests: u64,
-    attempts: u64,
+/// A counter of dollars.
+type Dollars = Counter<f64, AtomicU64>;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    endpoint: &'static str,
+    provider: String,
+    outcome: &'static str,
+    code: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FailureLabels {
+    candidate: String,
+    error: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TokenLabels {
+    candidate: String,
+    kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CandidateLabels {
+    candidate: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EndpointLabels {
+    endpoint: &'static str,
+}
+
+/// A metric with at most [`MAX_SERIES`] series.
+#[derive(Debug)]
+struct Series<S, M, C = fn() -> M> {
+    family: Family<S, M, C>,
+    count: AtomicUsize,
+}
+
+impl<S: Clone + Eq + Hash, M: Clone + TypedMetric, C: MetricConstructor<M>> Series<S, M, C> {
+    fn new(constructor: C) -> Self {
+        Self { family: Family::new_with_constructor(constructor), count: AtomicUsize::new(0) }
+    }
+
+    /// Updates the series with these labels; one for all others when there are too many.
+    fn update(&self, labels: &S, others: impl FnOnce() -> S, update: impl FnOnce(&M)) {
+        if let Some(known) = self.family.get(labels) {
+            return update(&known);
+        }
+        if self.count.fetch_add(1, Ordering::Relaxed) < MAX_SERIES {
+            return update(&self.family.get_or_create(labels));
+        }
+        self.count.fetch_sub(1, Ordering::Relaxed);
+        update(&self.family.get_or_create(&others()));
+    }
+}
+
+fn seconds() -> Histogram {
+    Histogram::new(SECONDS)
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("waypost"),
+            requests: Series::new(Counter::default),
+            attempts: Series::new(Counter::default),
+            tokens: Series::new(Counter::default),
+            dollars: Series::new(Dollars::default),
+            duration: Series::new(seconds),
+            first_token: Series::new(seconds),
+        };
+        let Self { registry, requests, attempts, tokens, dollars, duration, first_token } = &mut metrics;
+        registry.register("requests", "Requests that ended, and how", requests.family.clone());
+        registry.register("failed_attempts", "Attempts that failed, and with what", attempts.family.clone());
+        registry.register("tokens", "Tokens of prompts and answers", tokens.family.clone());
+        registry.register(
+            "cost_dollars",
+            "What answers cost, where prices are known",
+            dollars.family.clone(),
+        );
+        registry.register(
+            "request_duration_seconds",
+            "From the head of a request to the end of its answer",
+            duration.family.clone(),
+        );
+        registry.register(
+            "time_to_first_token_seconds",
+            "From a request to the first content of its stream",
+            first_token.family.clone(),
+        );
+        metrics
+    }
 }
 
 impl Metrics {
-    pub(crate) fn answered(&self, endpoint: Endpoint, provider: &ProviderId, attempts: u32) {
-        let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut key = (endpoint, provider.to_string());
-        if answered.len() >= MAX_SERIES && !answered.contains_key(&key) {
-            "_other".clone_into(&mut key.1);
+    pub(crate) fn observe(&self, record: &Record) {
+        let endpoint = record.endpoint.map_or("none", Endpoint::as_str);
+        let by = EndpointLabels { endpoint };
+        self.duration.update(&by, || by.clone(), |time| time.observe(record.took.as_secs_f64()));
+        if let Some(first) = record.time_to_first_token {
+            self.first_token.update(&by, || by.clone(), |time| time.observe(first.as_secs_f64()));
         }
-        let counts = answered.entry(key).or_default();
-        counts.requests += 1;
-        counts.attempts += u64::from(attempts);
+        let provider = record.served.as_ref().map_or("none", |served| served.candidate.provider.as_str());
+        let (outcome, code) = (record.ending.as_str(), record.ending.reason());
+        let labels =
+            |provider: &str| RequestLabels { endpoint, provider: provider.to_owned(), outcome, code };
+        self.requests.update(
+            &labels(provider),
+            || labels(OTHERS),
+            |count| {
+                count.inc();
+            },
+        );
+        for (candidate, kind) in &record.failed {
+            let labels = |candidate| FailureLabels { candidate, error: kind.to_string() };
+            self.attempts.update(
+                &labels(candidate.to_string()),
+                || labels(OTHERS.to_owned()),
+                |count| {
+                    count.inc();
+                },
+            );
+        }
+        if let Some(served) = &record.served {
+            self.observe_usage(&served.candidate, record);
+        }
     }
 
-    pub(crate) fn refused(&self, endpoint: Option<Endpoint>, code: &'static str) {
-        *self.refused.lock().unwrap_or_else(PoisonError::into_inner).entry((endpoint, code)).or_default() +=
-            1;
+    fn observe_usage(&self, candidate: &CandidateId, record: &Record) {
+        let (usage, candidate) = (record.usage, candidate.to_string());
+        for (kind, tokens) in
+            [("prompt", usage.prompt), ("cached", usage.cached), ("completion", usage.completion)]
+        {
+            let labels = |candidate: &str| TokenLabels { candidate: candidate.to_owned(), kind };
+            self.tokens.update(
+                &labels(&candidate),
+                || labels(OTHERS),
+                |count| {
+                    count.inc_by(tokens.0);
+                },
+            );
+        }
+        if let Some(cost) = record.cost {
+            let others = || CandidateLabels { candidate: OTHERS.to_owned() };
+            self.dollars.update(&CandidateLabels { candidate }, others, |dollars| {
+                dollars.inc_by(cost.0 as f64 / 1e9);
+            });
+        }
     }
 
-    /// As text for Prometheus.
-    pub(crate) fn text(&self, running: usize, router: &waypost::Router) -> String {
+    /// As text for Prometheus (`OpenMetrics`), with what is now.
+    pub(crate) fn text(&self, running: usize, router: &Router) -> String {
         let mut text = String::new();
-        let mut family = |name: &str, kind: &str, help: &str, lines: Vec<(String, u64)>| {
-            let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
-            for (labels, value) in lines {
-                let _ = writeln!(text, "{name}{labels} {value}");
-            }
-        };
-        let answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let by = |value: fn(&Answered) -> u64| {
-            let line = |((endpoint, provider), counts): (&(Endpoint, String), &Answered)| {
-                (format!("{{endpoint=\"{endpoint}\",provider=\"{}\"}}", escaped(provider)), value(counts))
-            };
-            answered.iter().map(line).collect()
-        };
-        family(
-            "waypost_requests_answered_total",
-            "counter",
-            "Requests that were answered.",
-            by(|counts| counts.requests),
-        );
-        family(
-            "waypost_attempts_total",
-            "counter",
-            "Attempts of requests that were answered.",
-            by(|counts| counts.attempts),
-        );
-        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        let refused = refused.iter().map(|((endpoint, code), count)| {
-            let endpoint = endpoint.map_or("none", Endpoint::as_str);
-            (format!("{{endpoint=\"{endpoint}\",code=\"{code}\"}}"), *count)
-        });
-        family(
-            "waypost_requests_refused_total",
-            "counter",
-            "Requests that were not answered.",
-            refused.collect(),
-        );
-        family(
-            "waypost_requests_running",
-            "gauge",
-            "Requests under way.",
-            vec![(String::new(), running as u64)],
-        );
-        let metrics = router.metrics();
-        family(
-            "waypost_config_generation",
-            "gauge",
-            "The version of the configuration.",
-            vec![(String::new(), metrics.generation)],
-        );
-        let table = router.routing_table();
-        let in_flight = table.candidates().take(MAX_SERIES).map(|candidate| {
-            (
-                format!("{{candidate=\"{}\"}}", escaped(&candidate.id().to_string())),
-                candidate.live().in_flight().requests,
-            )
-        });
-        family(
-            "waypost_candidate_in_flight",
-            "gauge",
-            "Requests in flight at a candidate.",
-            in_flight.collect(),
-        );
+        // Nothing fails that is written into a text.
+        let _ = encode_registry(&mut text, &now(running, router));
+        let _ = encode(&mut text, &self.registry);
         text
     }
 }
 
-fn escaped(label: &str) -> String {
-    label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+/// What is now, made when it is asked for.
+fn now(running: usize, router: &Router) -> Registry {
+    let mut registry = Registry::with_prefix("waypost");
+    let (requests, generation) = (Gauge::<u64, AtomicU64>::default(), Gauge::<u64, AtomicU64>::default());
+    requests.set(running as u64);
+    generation.set(router.metrics().generation);
+    registry.register("requests_running", "Requests under way", requests);
+    registry.register("config_generation", "The version of the configuration", generation);
+    let in_flight = Family::<CandidateLabels, Gauge<u64, AtomicU64>>::default();
+    let available = Family::<CandidateLabels, Gauge<u64, AtomicU64>>::default();
+    for candidate in router.routing_table().candidates().take(MAX_SERIES) {
+        let labels = CandidateLabels { candidate: candidate.id().to_string() };
+        in_flight.get_or_create(&labels).set(candidate.live().in_flight().requests);
+    }
+    for report in router.health_reports().iter().take(MAX_SERIES) {
+        let labels = CandidateLabels { candidate: report.candidate.to_string() };
+        available.get_or_create(&labels).set(u64::from(report.exclusion.is_none()));
+    }
+    registry.register("candidate_in_flight", "Requests in flight at a candidate", in_flight);
+    registry.register("candidate_available", "1 where a candidate is not left out", available);
+    registry
 }

@@ -21,6 +21,20 @@ impl ProviderKind {
         }
     }
 
+    /// What OpenTelemetry calls it, `gen_ai.provider.name`.
+    pub(crate) const fn vendor(self) -> &'static str {
+        match self {
+            Self::Openai => "openai",
+            Self::AzureOpenai => "azure.ai.openai",
+            Self::Anthropic => "anthropic",
+            Self::Vertex => "gcp.vertex_ai",
+            Self::Gemini => "gcp.gemini",
+            Self::Bedrock => "aws.bedrock",
+            Self::Cohere => "cohere",
+            Self::OpenaiCompatible => "custom",
+        }
+    }
+
     /// Starts a candidate of its kind, by which errors and limits are read.
     pub(crate) fn candidate(self, provider: &str, model: &str) -> CandidateBuilder {
         match self {

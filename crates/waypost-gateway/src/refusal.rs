@@ -47,6 +47,26 @@ impl Refusal {
         Self { status, code, message, param: None, retry_after: None, should_retry: None, said: None }
     }
 
+    /// A path that takes another method.
+    pub(crate) fn method(takes: &str) -> Self {
+        let message = format!("this path takes {takes}");
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+    }
+
+    pub(crate) fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path")
+    }
+
+    /// One answer for all keys that are none.
+    pub(crate) fn no_key() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "invalid_api_key", "no valid key was sent")
+    }
+
+    pub(crate) fn too_large() -> Self {
+        let message = "the body is larger than this gateway takes";
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", message)
+    }
+
     pub(crate) fn retry_after(mut self, wait: Option<Duration>) -> Self {
         self.retry_after = wait;
         self

@@ -57,7 +57,13 @@ impl Server {
             Some(address) => Some(bind(address).await?),
             None => None,
         };
+        #[cfg(feature = "otlp")]
+        let collector = config.resolved.collector.clone();
         let gateway = Gateway::new(config)?;
+        #[cfg(feature = "otlp")]
+        if let Some(collector) = collector {
+            gateway.recorder.export_by(crate::export::Exporter::start(&collector)?);
+        }
         let reloader = Reloader::new(path, Arc::clone(&gateway));
         Ok(Self::run(gateway, reloader, listener, admin, &settings))
     }
@@ -121,6 +127,8 @@ impl Server {
             self.gateway.closing.close();
             let _ = tokio::time::timeout(LAST_WORDS, clients).await;
         }
+        let recorder = Arc::clone(&self.gateway.recorder);
+        let _ = tokio::task::spawn_blocking(move || recorder.shut_down()).await;
     }
 }
 

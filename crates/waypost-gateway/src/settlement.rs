@@ -1,19 +1,24 @@
 //! How an answer that is on its way ends: told to the router once, whatever happens.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use waypost::core::{Clock, FaultScope, ProviderLimits, Timestamp, Tokens};
+use waypost::core::{Clock, FaultScope, NanoUsd, ProviderLimits, Timestamp, TokenUsage, Tokens};
 use waypost::{RequestResult, SelectedProvider};
 
+use crate::record::{Ending, Recording};
 use crate::usage::{Said, Usage};
 
 /// What an attempt holds while its answer is on its way. Dropped, it is settled as cancelled by the client, with the tokens
 /// that were seen.
 pub(crate) struct Settlement {
     selection: Option<SelectedProvider>,
+    recording: Option<Recording>,
     clock: Arc<dyn Clock>,
     started: Timestamp,
     first_content: Option<Timestamp>,
+    /// When all of an answer had come that did not come in pieces.
+    whole: Option<Timestamp>,
     said: Said,
     prompt: Tokens,
     /// Pieces of content that were passed on.
@@ -26,9 +31,11 @@ impl Settlement {
         let started = clock.now();
         Self {
             selection: None,
+            recording: None,
             clock,
             started,
             first_content: None,
+            whole: None,
             said: Said::default(),
             prompt,
             counted: 0,
@@ -37,58 +44,84 @@ impl Settlement {
     }
 
     /// From here on it is this that tells the router.
-    pub(crate) fn take_over(&mut self, selection: Option<SelectedProvider>) {
-        self.selection = selection;
+    pub(crate) fn take_over(&mut self, selection: Option<SelectedProvider>, recording: Option<Recording>) {
+        (self.selection, self.recording) = (selection, recording);
     }
 
     pub(crate) fn hear(&mut self, usage: Usage) {
         self.said.hear(usage);
     }
 
+    /// All of an answer has come. What it did not say of its length is taken as counted.
+    pub(crate) fn hear_all(&mut self, said: Said, counted: u64) {
+        (self.said, self.counted, self.whole) = (said, counted, Some(self.clock.now()));
+    }
+
     pub(crate) fn limits(&mut self, limits: ProviderLimits) {
         self.limits = limits;
     }
 
-    /// One more piece of content.
-    pub(crate) fn content(&mut self) {
-        if self.first_content.is_none() {
-            self.first_content = Some(self.clock.now());
-        }
+    /// The first content has come.
+    pub(crate) fn begin(&mut self) {
+        self.first_content = Some(self.clock.now());
+    }
+
+    /// One more piece of content is passed on.
+    pub(crate) const fn content(&mut self) {
         self.counted += 1;
     }
 
     /// What was used so far.
-    pub(crate) fn usage(&self) -> waypost::core::TokenUsage {
+    pub(crate) fn usage(&self) -> TokenUsage {
         self.said.or_counted(self.prompt, Tokens(self.counted))
+    }
+
+    /// What that costs, where the price is known.
+    pub(crate) fn cost(&self) -> Option<NanoUsd> {
+        self.selection.as_ref().and_then(|selection| selection.candidate().cost(self.usage()))
+    }
+
+    /// How long it took to send a request that was all there then, and how long what is ready has waited.
+    pub(crate) fn overhead(&self, arrived: Timestamp) -> Duration {
+        let ready = self.whole.or(self.first_content);
+        let after = ready.map_or(Duration::ZERO, |ready| self.clock.now().since(ready));
+        self.started.since(arrived) + after
     }
 
     /// The answer is complete.
     pub(crate) fn complete(&mut self) {
-        self.end(RequestResult::success);
+        self.end(Ending::Answered, RequestResult::success);
     }
 
     /// The provider broke off.
-    pub(crate) fn interrupted(&mut self, why: &str) {
-        self.end(|latency, usage| {
+    pub(crate) fn interrupted(&mut self, why: &'static str) {
+        self.end(Ending::Interrupted(why), |latency, usage| {
             let mut result = RequestResult::failure(latency, why).reaching(FaultScope::Deployment);
             result.tokens = usage;
             result
         });
     }
 
-    fn end(&mut self, result: impl FnOnce(std::time::Duration, waypost::core::TokenUsage) -> RequestResult) {
-        let Some(selection) = self.selection.take() else { return };
-        let now = self.clock.now();
-        let mut result = result(now.since(self.started), self.usage());
-        result.time_to_first_token = self.first_content.map(|at| at.since(self.started));
-        result.provider_limits = self.limits;
-        selection.finish_at(&result, now);
+    fn end(&mut self, ending: Ending, result: impl FnOnce(Duration, TokenUsage) -> RequestResult) {
+        let (now, usage, cost) = (self.clock.now(), self.usage(), self.cost());
+        let time_to_first_token = self.first_content.map(|at| at.since(self.started));
+        if let Some(selection) = self.selection.take() {
+            let mut result = result(now.since(self.started), usage);
+            result.time_to_first_token = time_to_first_token;
+            result.provider_limits = self.limits;
+            selection.finish_at(&result, now);
+        }
+        if let Some(mut recording) = self.recording.take() {
+            let record = recording.record();
+            (record.usage, record.cost, record.time_to_first_token) = (usage, cost, time_to_first_token);
+            recording.end(ending);
+        }
     }
 }
 
 impl Drop for Settlement {
     fn drop(&mut self) {
-        self.end(|latency, usage| {
+        self.end(Ending::Cancelled, |latency, usage| {
             let mut result = RequestResult::cancelled(latency);
             result.tokens = usage;
             result

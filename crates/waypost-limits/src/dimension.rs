@@ -294,3 +294,11 @@ impl fmt::Display for Subject {
         Ok(())
     }
 }
+
+/// As it displays.
+#[cfg(feature = "serde")]
+impl serde::Serialize for Subject {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}

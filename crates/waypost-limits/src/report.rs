@@ -12,6 +12,7 @@ use crate::meter::{Meter, Moment, State};
 
 /// What is used and left of one limit for one subject, at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct LimitReport {
     /// The limit.
@@ -27,6 +28,7 @@ pub struct LimitReport {
 
 /// How much is used and left of a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(tag = "kind", rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Level {
     /// Requests that may be made at once now, of how many at the most. Nothing is reserved of a rate: what a request

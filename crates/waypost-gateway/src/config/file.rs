@@ -59,6 +59,8 @@ pub(crate) struct Server {
     pub(crate) max_connections: usize,
     /// The most requests at once; more are refused with 503. Default: 2048.
     pub(crate) max_requests: usize,
+    /// The most bytes of requests that are held at once; more are refused with 503. Default: 512MiB.
+    pub(crate) max_buffered: Size,
     /// How long a client may take for the head of a request. Default: 10s.
     pub(crate) header_timeout: Time,
     /// How long a client may take for the body of a request. Default: 30s.
@@ -81,6 +83,7 @@ impl Default for Server {
             max_body: Size(32 << 20),
             max_connections: 4_096,
             max_requests: 2_048,
+            max_buffered: Size(512 << 20),
             header_timeout: seconds(10),
             body_timeout: seconds(30),
             write_timeout: seconds(30),
@@ -390,13 +393,65 @@ pub(crate) struct Telemetry {
     pub(crate) log: String,
     /// Whether logs are JSON. Default: false. Counts from the next start on.
     pub(crate) json: bool,
-    /// Whether answers say in headers who served them, after how many attempts, by which rule, at what cost. Default:
-    /// true.
-    pub(crate) response_headers: bool,
+    /// What answers say in headers: who served them, after how many attempts, by which rule, at what cost, and how many
+    /// milliseconds the gateway took of the time. Default: all of it.
+    pub(crate) response_headers: Vec<ResponseHeader>,
+    /// A collector that is told of requests by OpenTelemetry. Default: none. Counts from the next start on.
+    pub(crate) otlp: Option<Otlp>,
+}
+
+/// A collector that is told of requests by OTLP over HTTP.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Otlp {
+    /// Its base URL, such as <http://127.0.0.1:4318>.
+    pub(crate) endpoint: String,
+    /// What this gateway calls itself. Default: waypost.
+    #[serde(default)]
+    pub(crate) service: Option<String>,
+    /// The share of requests that begin a trace of their own whose trace is told, from 0 to 1. Default: 1.
+    #[serde(default)]
+    pub(crate) sample: Option<f64>,
+}
+
+/// What answers may say of how they came about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum ResponseHeader {
+    /// `x-waypost-candidate`.
+    Candidate,
+    /// `x-waypost-attempts`.
+    Attempts,
+    /// `x-waypost-rule`.
+    Rule,
+    /// `x-waypost-cost`: in dollars; of a stream what it is expected to cost.
+    Cost,
+    /// `x-waypost-overhead`: in milliseconds.
+    Overhead,
+}
+
+impl ResponseHeader {
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Candidate, Self::Attempts, Self::Rule, Self::Cost, Self::Overhead];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Candidate => "x-waypost-candidate",
+            Self::Attempts => "x-waypost-attempts",
+            Self::Rule => "x-waypost-rule",
+            Self::Cost => "x-waypost-cost",
+            Self::Overhead => "x-waypost-overhead",
+        }
+    }
 }
 
 impl Default for Telemetry {
     fn default() -> Self {
-        Self { log: "info".to_owned(), json: false, response_headers: true }
+        Self {
+            log: "info".to_owned(),
+            json: false,
+            response_headers: ResponseHeader::ALL.to_vec(),
+            otlp: None,
+        }
     }
 }

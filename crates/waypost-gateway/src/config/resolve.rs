@@ -22,7 +22,7 @@ use waypost::{FailoverChain, LoadBalancingStrategy, RouterConfig};
 use crate::Endpoint;
 use crate::config::ProviderKind;
 use crate::config::document::{Node, Problem};
-use crate::config::file::{File, SecretSource};
+use crate::config::file::{File, ResponseHeader, SecretSource};
 use crate::config::rules;
 use crate::config::structure::did_you_mean;
 use crate::keys::KeyRing;
@@ -40,9 +40,10 @@ pub(crate) struct Resolved {
     pub(crate) chains: HashMap<ModelName, Arc<FailoverChain>>,
     pub(crate) keys: KeyRing,
     pub(crate) listed: Vec<crate::directory::ListedModel>,
-    pub(crate) response_headers: bool,
+    pub(crate) response_headers: Vec<ResponseHeader>,
     pub(crate) log: String,
     pub(crate) log_json: bool,
+    pub(crate) collector: Option<Collector>,
     pub(crate) hash: u64,
 }
 
@@ -56,10 +57,20 @@ pub(crate) struct ServerSettings {
     pub(crate) max_body: u64,
     pub(crate) max_connections: usize,
     pub(crate) max_requests: usize,
+    pub(crate) max_buffered: u64,
     pub(crate) header_timeout: Duration,
     pub(crate) body_timeout: Duration,
     pub(crate) write_timeout: Duration,
     pub(crate) drain: Duration,
+}
+
+/// Who is told of requests. Counts from the next start on.
+#[derive(Debug, Clone)]
+pub(crate) struct Collector {
+    pub(crate) origin: Origin,
+    pub(crate) base_path: String,
+    pub(crate) service: String,
+    pub(crate) sample: f64,
 }
 
 /// How a candidate is reached.
@@ -104,6 +115,7 @@ impl<'f> Resolver<'f> {
         let chains = self.chains();
         let limits = self.limits();
         let router = self.router();
+        let collector = self.collector();
         let rules = rules::read(self.file, self.node, &mut self.problems);
         let has_errors = self.problems.iter().any(|problem| !problem.is_warning);
         let table = RoutingTable::default().updated(updates.clone());
@@ -124,9 +136,10 @@ impl<'f> Resolver<'f> {
             chains,
             keys,
             listed: self.listed(),
-            response_headers: self.file.telemetry.response_headers,
+            response_headers: self.file.telemetry.response_headers.clone(),
             log: self.file.telemetry.log.clone(),
             log_json: self.file.telemetry.json,
+            collector,
             hash: hash_of(text),
         })
     }

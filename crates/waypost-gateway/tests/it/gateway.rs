@@ -7,7 +7,7 @@ use waypost_lab::http::{HttpProvider, HttpRequest, Script, Speech};
 
 use crate::rig::{CANARY, Rig, chat, config, run};
 
-fn well(request: &HttpRequest) -> Script {
+pub(crate) fn well(request: &HttpRequest) -> Script {
     Speech::default().answer(request)
 }
 
@@ -199,23 +199,45 @@ fn forms_are_passed_on_with_the_model_replaced_and_sound_as_it_comes() {
     });
 }
 
+/// What was settled of a budget.
+fn settled(rig: &Rig) -> waypost::core::NanoUsd {
+    let [report] = &rig.server.gateway().router().limit_reports()[..] else { panic!("one limit") };
+    let waypost::limits::Level::Money { settled, reserved, .. } = report.level else { panic!("{report:?}") };
+    assert_eq!(reserved, waypost::core::NanoUsd::ZERO);
+    settled
+}
+
+/// A dollar for every token of an answer, nothing for those of a prompt.
+async fn priced(reply: impl Fn(&HttpRequest) -> Script + Send + Sync + 'static) -> Rig {
+    let provider = HttpProvider::start(reply).await.unwrap();
+    let text = config(&[provider.url()], "[limits.all]\nmonthly = \"$1,000,000\"\n");
+    let price = "{ provider = \"p0\", price = { input = 0.0, output = 1000000.0 } }";
+    Rig::with_text(vec![provider], &text.replace("{ provider = \"p0\" }", price)).await
+}
+
 #[test]
-fn administrators_see_and_change_what_runs() {
+fn what_answers_cost_is_what_they_say_or_what_was_counted() {
     run(async {
-        let rig = Rig::start(vec![well, well], "").await;
-        assert_eq!(rig.admin(Method::GET, "/readyz").await.status, StatusCode::OK);
+        let dollars = |amount: f64| waypost::core::NanoUsd::from_usd(amount).unwrap();
+        let rig = priced(well).await;
+        rig.post("/v1/embeddings", &json!({"model": "m", "input": "a"})).await;
+        assert_eq!(settled(&rig), dollars(0.0), "embeddings are no tokens of an answer");
         rig.chat(false).await;
-        let metrics = rig.admin(Method::GET, "/metrics").await;
-        assert!(metrics.text().contains("waypost_requests_answered_total{endpoint=\"chat\",provider=\"p"));
-        assert_eq!(rig.admin(Method::POST, "/candidates/p0/m/drain").await.status, StatusCode::OK);
-        for _ in 0..4 {
-            assert_eq!(rig.chat(false).await.header("x-waypost-candidate"), "p1/m");
-        }
-        assert_eq!(rig.admin(Method::POST, "/candidates/p0/m/restore").await.status, StatusCode::OK);
-        assert_eq!(rig.admin(Method::POST, "/candidates/nobody/m/drain").await.status, StatusCode::NOT_FOUND);
-        let candidates = rig.admin(Method::GET, "/candidates").await.json();
-        assert_eq!(candidates["candidates"].as_array().unwrap().len(), 2);
-        assert_eq!(rig.admin(Method::GET, "/config").await.json()["last_reload_errors"], json!([]));
-        rig.settled().await;
+        assert_eq!(settled(&rig), dollars(5.0));
+        rig.chat(true).await;
+        assert_eq!(settled(&rig), dollars(10.0), "asked for in the client's place");
+        let word =
+            |word: &str| format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{word}\"}}}}]}}\n\n");
+        let silent = move |_: &HttpRequest| {
+            let end = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+            ["a", "b", "c"]
+                .into_iter()
+                .fold(Script::event_stream(), |script, text| script.chunk(word(text)))
+                .chunk(end)
+                .end()
+        };
+        let rig = priced(silent).await;
+        rig.chat(true).await;
+        assert_eq!(settled(&rig), dollars(3.0), "three pieces of content");
     });
 }

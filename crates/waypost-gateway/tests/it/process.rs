@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::{Method, StatusCode};
+use tokio::io::AsyncReadExt as _;
 use waypost_gateway::{Config, Server};
 use waypost_lab::http::{HttpRequest, Script, Speech};
 
@@ -70,6 +71,28 @@ fn h10_an_address_in_use_is_one_clear_line() {
             "{error}"
         );
         assert_eq!(rig.chat(false).await.status, StatusCode::OK);
+    });
+}
+
+#[test]
+fn streams_that_run_count_among_the_requests_at_once() {
+    run(async {
+        let provider =
+            waypost_lab::http::HttpProvider::start(streaming(Duration::from_millis(100), 600)).await.unwrap();
+        let text = config(&[provider.url()], "").replace("[providers", "max_requests = 2\n[providers");
+        let rig = Rig::with_text(vec![provider], &text).await;
+        let mut running = Vec::new();
+        for _ in 0..2 {
+            let mut stream = crate::client_faults::begin(&rig, true).await;
+            stream.read_exact(&mut [0; 400]).await.unwrap();
+            running.push(stream);
+        }
+        for _ in 0..3 {
+            assert_eq!(rig.chat(true).await.status, StatusCode::SERVICE_UNAVAILABLE);
+        }
+        drop(running);
+        until("their places are free", || rig.server.gateway().running() == 0).await;
+        rig.settled().await;
     });
 }
 

@@ -59,13 +59,22 @@ impl<'f> Resolver<'f> {
             self.problem(&path, "`endpoint` is missing: its address cannot be known");
             return None;
         };
-        let endpoint = self.take(&path, waypost::core::Endpoint::new(url))?;
-        let uri: http::Uri = self.take(&path, url.parse())?;
+        self.base_url(&path, url)
+    }
+
+    /// Takes a base URL apart.
+    pub(super) fn base_url(
+        &mut self,
+        path: &[&str],
+        url: &str,
+    ) -> Option<(waypost::core::Endpoint, Origin, String)> {
+        let endpoint = self.take(path, waypost::core::Endpoint::new(url))?;
+        let uri: http::Uri = self.take(path, url.parse())?;
         let host = uri.host().unwrap_or_default().to_owned();
         let is_tls = uri.scheme() == Some(&http::uri::Scheme::HTTPS);
         let is_metadata = host.starts_with("169.254.") || host.starts_with("[fe80") || host.ends_with('.');
         if is_metadata || uri.query().is_some() {
-            self.problem(&path, "an endpoint must be a base URL without query, and not of a link-local host");
+            self.problem(path, "an endpoint must be a base URL without query, and not of a link-local host");
             return None;
         }
         let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });

@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 
 use secrecy::ExposeSecret;
-use waypost::core::{OrganizationId, TenantId, UserId};
+use waypost::core::{OrganizationId, Ratio, TenantId, UserId};
 
-use super::{Resolver, ServerSettings};
+use super::{Collector, Resolver, ServerSettings};
 use crate::config::file::Server;
 use crate::keys::{Caller, KeyHash, KeyRing};
 
@@ -42,11 +42,24 @@ impl Resolver<'_> {
             max_body: server.max_body.0,
             max_connections: server.max_connections.max(1),
             max_requests: server.max_requests.max(1),
+            max_buffered: server.max_buffered.0,
             header_timeout: server.header_timeout.0,
             body_timeout: server.body_timeout.0,
             write_timeout: server.write_timeout.0,
             drain: server.drain.0,
         })
+    }
+
+    pub(super) fn collector(&mut self) -> Option<Collector> {
+        let otlp = self.file.telemetry.otlp.as_ref()?;
+        let path = ["telemetry", "otlp"];
+        if cfg!(not(feature = "otlp")) {
+            self.problem(&path, "this build cannot tell collectors: it has no feature `otlp`");
+        }
+        let (_, origin, base_path) = self.base_url(&["telemetry", "otlp", "endpoint"], &otlp.endpoint)?;
+        let sample = self.take(&["telemetry", "otlp", "sample"], Ratio::new(otlp.sample.unwrap_or(1.0)))?;
+        let service = otlp.service.clone().unwrap_or_else(|| "waypost".to_owned());
+        Some(Collector { origin, base_path, service, sample: sample.get() })
     }
 
     pub(super) fn keys(&mut self) -> KeyRing {

@@ -1,0 +1,73 @@
+//! What a request must be before it is looked at: its host, its key, its headers.
+
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HOST, HeaderMap, HeaderValue};
+use http::{Request, StatusCode, Version};
+use hyper::body::Incoming;
+
+use crate::Endpoint;
+use crate::refusal::Refusal;
+
+/// The key that a request was sent with, if it was sent with one: `Authorization: Bearer`, or `x-api-key` as Anthropic's
+/// clients send it.
+pub(crate) fn key_of(headers: &HeaderMap) -> Result<Option<&[u8]>, Refusal> {
+    let mut bearers = headers.get_all(AUTHORIZATION).iter();
+    let mut plain = headers.get_all("x-api-key").iter();
+    let (bearer, second) = (bearers.next(), bearers.next());
+    let (key, other) = (plain.next(), plain.next());
+    if second.or(other).is_some() {
+        return Err(Refusal::no_key());
+    }
+    match (bearer, key) {
+        (Some(bearer), _) => bearer.as_bytes().strip_prefix(b"Bearer ").map(Some).ok_or_else(Refusal::no_key),
+        (None, key) => Ok(key.map(HeaderValue::as_bytes)),
+    }
+}
+
+/// Whether a request names one host, as HTTP/1.1 demands.
+pub(crate) fn check_host(request: &Request<Incoming>) -> Result<(), Refusal> {
+    let bad = |message: &str| Err(Refusal::new(StatusCode::BAD_REQUEST, "invalid_request", message));
+    let hosts: Vec<_> = request.headers().get_all(HOST).iter().collect();
+    let named = request.uri().authority();
+    match (&hosts[..], request.version(), named) {
+        ([host], _, named) => {
+            let authority = host.to_str().ok().and_then(|host| host.parse::<http::uri::Authority>().ok());
+            let plain = authority.is_some_and(|host| {
+                !host.as_str().contains('@') && named.is_none_or(|named| named.as_str() == host.as_str())
+            });
+            if plain { Ok(()) } else { bad("`Host` is not valid") }
+        }
+        ([], Version::HTTP_2 | Version::HTTP_10, _) => Ok(()),
+        ([], ..) => bad("`Host` is missing"),
+        _ => bad("`Host` stands twice"),
+    }
+}
+
+/// Whether the headers say what the endpoint takes.
+pub(crate) fn check_headers(headers: &HeaderMap, endpoint: Endpoint) -> Result<(), Refusal> {
+    let refuse = |status, message: &str| Err(Refusal::new(status, "invalid_request", message));
+    let encoded = headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity");
+    if encoded {
+        return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoded bodies are not taken");
+    }
+    if headers.get(EXPECT).is_some_and(|expected| !expected.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+    {
+        return refuse(StatusCode::EXPECTATION_FAILED, "this cannot be expected");
+    }
+    let kind = headers
+        .get(CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok())
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    let (kind, settings) = kind.split_once(';').unwrap_or((&kind, ""));
+    let settings = settings.trim();
+    let fits = if endpoint.is_form() {
+        kind.trim() == "multipart/form-data"
+    } else {
+        kind.trim() == "application/json" && matches!(settings, "" | "charset=utf-8" | "charset=\"utf-8\"")
+    };
+    if fits {
+        Ok(())
+    } else {
+        refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "`Content-Type` is not what this path takes")
+    }
+}

@@ -1,0 +1,202 @@
+//! What is told of a request: gathered on its way, told once at its end.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Value, json};
+use waypost::SelectedProvider;
+use waypost::core::{
+    CandidateId, Clock, LoadBalancingStrategy, ModelName, NanoUsd, RuleId, TenantId, Timestamp, TokenUsage,
+    TraceContext,
+};
+use waypost::failover::{ErrorKind, FailedAttempt};
+
+use crate::Endpoint;
+use crate::recorder::Recorder;
+
+/// All that is told of one request. Neither prompts nor answers nor secrets.
+#[derive(Debug, Clone)]
+pub(crate) struct Record {
+    pub(crate) id: String,
+    pub(crate) began: SystemTime,
+    pub(crate) endpoint: Option<Endpoint>,
+    pub(crate) tenant: Option<TenantId>,
+    pub(crate) model: Option<ModelName>,
+    pub(crate) stream: bool,
+    pub(crate) trace: Option<TraceContext>,
+    pub(crate) served: Option<Served>,
+    /// Attempts that failed: where, and with what.
+    pub(crate) failed: Vec<(CandidateId, ErrorKind)>,
+    pub(crate) attempts: u32,
+    pub(crate) status: u16,
+    pub(crate) usage: TokenUsage,
+    pub(crate) cost: Option<NanoUsd>,
+    pub(crate) time_to_first_token: Option<Duration>,
+    pub(crate) took: Duration,
+    pub(crate) ending: Ending,
+}
+
+/// Who served a request, and why.
+#[derive(Debug, Clone)]
+pub(crate) struct Served {
+    pub(crate) candidate: CandidateId,
+    pub(crate) strategy: LoadBalancingStrategy,
+    pub(crate) rule: Option<RuleId>,
+    /// What OpenTelemetry calls the vendor.
+    pub(crate) vendor: &'static str,
+    /// The decision as a sentence.
+    pub(crate) because: String,
+}
+
+impl Served {
+    pub(crate) fn by(selection: &SelectedProvider, vendor: &'static str) -> Self {
+        let decision = selection.decision();
+        Self {
+            candidate: selection.candidate().id().clone(),
+            strategy: decision.strategy_used.clone(),
+            rule: decision.rule_matched.clone(),
+            vendor,
+            because: decision.to_string(),
+        }
+    }
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The answer is complete.
+    Answered,
+    /// There was an error instead of an answer, with this code.
+    Refused(&'static str),
+    /// The answer broke off.
+    Interrupted(&'static str),
+    /// The client left.
+    Cancelled,
+}
+
+impl Ending {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Refused(_) => "refused",
+            Self::Interrupted(_) => "interrupted",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// The code of an error; why an answer broke off.
+    pub(crate) const fn reason(self) -> &'static str {
+        match self {
+            Self::Refused(reason) | Self::Interrupted(reason) => reason,
+            Self::Answered | Self::Cancelled => "",
+        }
+    }
+}
+
+impl Record {
+    /// As administrators see it.
+    pub(crate) fn to_json(&self) -> Value {
+        let millis = |time: Duration| time.as_secs_f64() * 1e3;
+        let failed = |(candidate, kind): &(CandidateId, ErrorKind)| json!({"candidate": candidate.to_string(), "error": kind.to_string()});
+        let served = self.served.as_ref();
+        json!({
+            "request_id": self.id,
+            "began": jiff::Timestamp::try_from(self.began).ok().map(|began| began.to_string()),
+            "endpoint": self.endpoint.map(Endpoint::as_str),
+            "tenant": self.tenant,
+            "model": self.model,
+            "stream": self.stream,
+            "trace_id": self.trace.as_ref().map(|trace| trace.trace_id().to_string()),
+            "candidate": served.map(|served| served.candidate.to_string()),
+            "strategy": served.map(|served| served.strategy.to_string()),
+            "rule": served.and_then(|served| served.rule.as_ref()),
+            "because": served.map(|served| &served.because),
+            "failed": self.failed.iter().map(failed).collect::<Vec<_>>(),
+            "attempts": self.attempts,
+            "ending": self.ending.as_str(),
+            "reason": self.ending.reason(),
+            "status": self.status,
+            "prompt_tokens": self.usage.prompt.0,
+            "cached_tokens": self.usage.cached.0,
+            "completion_tokens": self.usage.completion.0,
+            "cost_usd": self.cost.map(|cost| cost.0 as f64 / 1e9),
+            "time_to_first_token_ms": self.time_to_first_token.map(millis),
+            "took_ms": millis(self.took),
+        })
+    }
+}
+
+/// A record under way. Dropped before it was ended, the client has left.
+#[derive(Debug)]
+pub(crate) struct Recording {
+    record: Box<Record>,
+    recorder: Arc<Recorder>,
+    clock: Arc<dyn Clock>,
+    started: Timestamp,
+    is_over: bool,
+}
+
+impl Recording {
+    pub(crate) fn begin(
+        recorder: &Arc<Recorder>,
+        clock: &Arc<dyn Clock>,
+        id: String,
+        endpoint: Option<Endpoint>,
+    ) -> Self {
+        let record = Record {
+            id,
+            began: clock.wall(),
+            endpoint,
+            tenant: None,
+            model: None,
+            stream: false,
+            trace: None,
+            served: None,
+            failed: Vec::new(),
+            attempts: 0,
+            status: 0,
+            usage: TokenUsage::default(),
+            cost: None,
+            time_to_first_token: None,
+            took: Duration::ZERO,
+            ending: Ending::Cancelled,
+        };
+        Self {
+            record: Box::new(record),
+            recorder: Arc::clone(recorder),
+            clock: Arc::clone(clock),
+            started: clock.now(),
+            is_over: false,
+        }
+    }
+
+    pub(crate) fn record(&mut self) -> &mut Record {
+        &mut self.record
+    }
+
+    /// Adds the attempts that failed.
+    pub(crate) fn failed(&mut self, attempts: &[FailedAttempt]) {
+        let failed = attempts.iter().map(|attempt| (attempt.candidate.clone(), attempt.verdict.kind));
+        self.record.failed.extend(failed);
+    }
+
+    /// The request is over.
+    pub(crate) fn end(mut self, ending: Ending) {
+        self.record.ending = ending;
+        self.tell();
+    }
+
+    fn tell(&mut self) {
+        self.is_over = true;
+        self.record.took = self.clock.now().since(self.started);
+        self.recorder.tell(&self.record);
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.tell();
+        }
+    }
+}

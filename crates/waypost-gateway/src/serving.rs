@@ -1,0 +1,361 @@
+//! The way of a request through the gateway, from its head to its answer.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT};
+use http::{Method, Request, Response, StatusCode};
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use waypost::core::{Capability, LeftOutReason, ModelName, SessionId, Tokens, TraceContext, UserId};
+use waypost::failover::{FailedAttempt, GaveUp};
+use waypost::{
+    Explanation, FailoverChain, GatewayRequest, Outcome, RoutingContext, RoutingError, SelectedProvider,
+};
+
+use crate::Endpoint;
+use crate::admission::{check_headers, check_host, key_of};
+use crate::answer::{AnswerBody, ByteStream, Content};
+use crate::config::ResponseHeader;
+use crate::event_stream::{EventStream, Passing};
+use crate::exchange::{Exchange, Opened};
+use crate::form;
+use crate::gateway::Gateway;
+use crate::gathered::Gathered;
+use crate::keys::Caller;
+use crate::places::Place;
+use crate::record::{Ending, Recording, Served};
+use crate::refusal::{Refusal, repeated};
+use crate::scan::Scanned;
+
+/// How much of what a client says of itself is kept.
+const MAX_AGENT: usize = 256;
+/// When to come back to a gateway that is full.
+const BREATHER: Duration = Duration::from_secs(1);
+
+/// What a client sent.
+struct Asked {
+    endpoint: Endpoint,
+    headers: HeaderMap,
+    body: Bytes,
+    /// The body's share of the memory for bodies.
+    held: Place,
+    peer: SocketAddr,
+}
+
+impl Gateway {
+    /// Answers a request of a client.
+    pub(crate) async fn handle(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<AnswerBody> {
+        let id = uuid::Uuid::now_v7().to_string();
+        let endpoint = Endpoint::of_path(request.uri().path());
+        let begin = || Recording::begin(&self.recorder, self.router().clock(), id.clone(), endpoint);
+        let mut recording = endpoint.map(|_| begin());
+        let answered = match endpoint {
+            Some(endpoint) => self.admitted(endpoint, request, peer, &mut recording).await,
+            None => check_host(&request).and_then(|()| self.other(&request)),
+        };
+        let mut response = answered.unwrap_or_else(|refusal| {
+            let mut recording = recording.take().unwrap_or_else(begin);
+            let code = refusal.code;
+            let response = refusal.response(endpoint, &id);
+            recording.record().status = response.status().as_u16();
+            recording.end(Ending::Refused(code));
+            response
+        });
+        if let Ok(id) = HeaderValue::try_from(id) {
+            response.headers_mut().insert("x-request-id", id);
+        }
+        response
+    }
+
+    async fn admitted(
+        &self,
+        endpoint: Endpoint,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+        recording: &mut Option<Recording>,
+    ) -> Result<Response<AnswerBody>, Refusal> {
+        check_host(&request)?;
+        if request.method() != Method::POST {
+            return Err(Refusal::method("POST"));
+        }
+        let caller = self.caller(request.headers())?;
+        check_headers(request.headers(), endpoint)?;
+        let place = self.requests.take(1).ok_or_else(full)?;
+        let (head, body) = request.into_parts();
+        let (body, share) = self.read(body).await?;
+        let asked = Asked { endpoint, headers: head.headers, body, held: share, peer };
+        // On the heap: it would be most of what a connection holds.
+        let mut response = Box::pin(self.serve(asked, &caller, recording)).await?;
+        response.body_mut().keep(place);
+        Ok(response)
+    }
+
+    /// Reads a body, of which no more is held than there is memory for.
+    async fn read(&self, body: Incoming) -> Result<(Bytes, Place), Refusal> {
+        let most = usize::try_from(self.directory().max_body).unwrap_or(usize::MAX);
+        if body.size_hint().lower() > most as u64 {
+            return Err(Refusal::too_large());
+        }
+        let read = tokio::time::timeout(self.body_timeout, self.gather(body, most)).await;
+        read.unwrap_or_else(|_| {
+            Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the body took too long"))
+        })
+    }
+
+    async fn gather(&self, mut body: Incoming, most: usize) -> Result<(Bytes, Place), Refusal> {
+        let (mut gathered, mut held) = (Gathered::default(), self.memory.take(0).ok_or_else(full)?);
+        while let Some(frame) = body.frame().await {
+            let broken = |_| Refusal::new(StatusCode::BAD_REQUEST, "invalid_request", "the body broke off");
+            let Ok(chunk) = frame.map_err(broken)?.into_data() else { continue };
+            if gathered.len() + chunk.len() > most {
+                return Err(Refusal::too_large());
+            }
+            gathered.push(chunk);
+            if !held.grow_to(gathered.held()) {
+                return Err(full());
+            }
+        }
+        Ok((gathered.finish(), held))
+    }
+
+    /// Whose request it is.
+    fn caller(&self, headers: &HeaderMap) -> Result<Arc<Caller>, Refusal> {
+        let directory = self.directory();
+        let key = key_of(headers)?;
+        let known = key.and_then(|key| directory.keys.find(key)).map(Arc::clone);
+        match known {
+            Some(caller) => Ok(caller),
+            None if directory.anonymous => Ok(Arc::new(Caller::ANONYMOUS)),
+            None => Err(Refusal::no_key()),
+        }
+    }
+
+    /// What is no request for a model.
+    fn other(&self, request: &Request<Incoming>) -> Result<Response<AnswerBody>, Refusal> {
+        match (request.method(), request.uri().path()) {
+            (&Method::GET, "/v1/models") => Ok(self.models(&*self.caller(request.headers())?)),
+            (_, "/v1/models") => Err(Refusal::method("GET")),
+            (&Method::GET, "/health") => Ok(json(r#"{"status":"ok"}"#)),
+            _ => Err(Refusal::not_found()),
+        }
+    }
+
+    fn models(&self, caller: &Caller) -> Response<AnswerBody> {
+        let directory = self.directory();
+        let allowed = directory.models.iter().filter(|model| model.is_for(caller));
+        let listed: Vec<_> = allowed
+            .map(|model| serde_json::json!({"id": model.name, "object": "model", "created": 0, "owned_by": model.owned_by}))
+            .collect();
+        json(&serde_json::json!({"object": "list", "data": listed}).to_string())
+    }
+
+    async fn serve(
+        &self,
+        asked: Asked,
+        caller: &Caller,
+        recording: &mut Option<Recording>,
+    ) -> Result<Response<AnswerBody>, Refusal> {
+        let arrived = self.router().clock().now();
+        let Asked { endpoint, headers, body, held, peer } = asked;
+        let scanned =
+            if endpoint.is_form() { form::scan(&body, &headers) } else { Scanned::of_json(&body, endpoint) };
+        let scanned = scanned.map_err(Refusal::of_body)?;
+        let model = ModelName::new(&scanned.model).map_err(|_| unknown_model(&scanned.model))?;
+        if !caller.may_use(model.as_str()) {
+            return Err(Refusal::new(StatusCode::FORBIDDEN, "not_allowed", "the key is not for this model"));
+        }
+        let trace = self.trace(&headers);
+        if let Some(recording) = recording {
+            let record = recording.record();
+            record.tenant.clone_from(&caller.tenant);
+            record.stream = scanned.stream;
+            record.trace = Some(trace.clone());
+            // A name that is not known is the client's: it is told to nobody.
+            record.model = self.directory().knows(&model).then(|| model.clone());
+        }
+        let chain =
+            self.directory().chains.get(&model).map_or_else(|| Arc::clone(&self.usual_chain), Arc::clone);
+        let context = self.context(endpoint, &headers, &scanned, caller, peer);
+        let is_traced = trace.parent_span_id().is_some() || self.recorder.traced_share().is_some();
+        let exchange = Exchange {
+            endpoint,
+            headers,
+            body,
+            model_at: scanned.model_at.clone(),
+            stream: scanned.stream,
+            stream_usage: scanned.stream_usage,
+            prompt: Tokens(scanned.prompt_bytes / 4),
+            trace: Some(trace).filter(|_| is_traced),
+            said: Mutex::default(),
+            arrived,
+            _held: held,
+        };
+        let request = routed(model, endpoint, &scanned);
+        // On the heap: several may run at once, and each knows a whole answer.
+        let call = |attempt| Box::pin(exchange.attempt(self, attempt));
+        match self.router().execute(&request, &context, &chain, call).await {
+            Ok(outcome) => Ok(self.answer(&exchange, &chain, outcome, recording.take())),
+            Err(error) => {
+                if let Some(recording) = recording {
+                    recording.record().attempts = error.attempts().len() as u32;
+                    recording.failed(error.attempts());
+                }
+                let said = exchange.said.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let refusal = Refusal::of_failover(&error, said);
+                let is_limited =
+                    matches!(error.because(), GaveUp::NotRouted(RoutingError::AllProvidersUnhealthy { .. }))
+                        && all_rest(&self.router().explain(&request, &context));
+                Err(if is_limited { refusal.into_rate_limit() } else { refusal })
+            }
+        }
+    }
+
+    /// The trace that a request belongs to, or one of its own.
+    fn trace(&self, headers: &HeaderMap) -> TraceContext {
+        let values = |name: &str| {
+            headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default()).collect::<Vec<_>>()
+        };
+        let ids = &mut self.seeds.generator();
+        // Baggage may be private: it is not read.
+        let trace = TraceContext::from_headers(values("traceparent"), values("tracestate"), [], ids);
+        match self.recorder.traced_share() {
+            Some(share) if trace.parent_span_id().is_none() => trace.sampled(ids.unit() < share),
+            _ => trace,
+        }
+    }
+
+    pub(crate) fn context(
+        &self,
+        endpoint: Endpoint,
+        headers: &HeaderMap,
+        scanned: &Scanned,
+        caller: &Caller,
+        peer: SocketAddr,
+    ) -> RoutingContext {
+        let mut context = RoutingContext::default();
+        context.tenant_id.clone_from(&caller.tenant);
+        context.organization_id.clone_from(&caller.organization);
+        let said = || scanned.user.as_ref().and_then(|user| UserId::new(user).ok());
+        context.user_id = caller.user.clone().or_else(said);
+        context.session_id = scanned.cache_key.as_ref().and_then(|key| SessionId::new(key).ok());
+        context.source_ip = Some(peer.ip());
+        let agent = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok());
+        context.user_agent = agent.map(|agent| agent.get(..MAX_AGENT).unwrap_or(agent).into());
+        let attempt = headers.get("x-attempt").and_then(|number| number.to_str().ok()?.parse().ok());
+        context.attempt_number = attempt.unwrap_or(0_u32).min(100);
+        context.required_tags = self.tags_of(endpoint);
+        context
+    }
+
+    fn answer(
+        &self,
+        exchange: &Exchange,
+        chain: &FailoverChain,
+        outcome: Outcome<Opened, SelectedProvider>,
+        mut recording: Option<Recording>,
+    ) -> Response<AnswerBody> {
+        let failed: Vec<FailedAttempt> = outcome.failed().to_vec();
+        let (attempts, waited) = (outcome.attempts(), outcome.waited());
+        let (opened, selection) = outcome.into_parts();
+        let served = selection.as_ref().map(|selection| {
+            let directory = self.directory();
+            let target = directory.target(selection.candidate().id());
+            Served::by(selection, target.map_or("custom", |target| target.kind.vendor()))
+        });
+        if let Some(recording) = &mut recording {
+            recording.failed(&failed);
+            let record = recording.record();
+            (record.attempts, record.served, record.status) =
+                (attempts, served.clone(), opened.status().as_u16());
+        }
+        let elsewhere = waited + failed.iter().map(|attempt| attempt.took).sum::<Duration>();
+        let overhead = opened.settlement().overhead(exchange.arrived).saturating_sub(elsewhere);
+        let timeouts = &chain.retry.timeouts;
+        let estimate = selection.as_ref().and_then(SelectedProvider::estimated_cost);
+        let (status, mut headers, body, cost) = match opened {
+            Opened::Whole { status, headers, body, mut settlement } => {
+                settlement.take_over(selection, recording);
+                let cost = settlement.cost();
+                settlement.complete();
+                (status, headers, AnswerBody::whole(body), cost)
+            }
+            Opened::Events { headers, begun, body, splitter, mut settlement } => {
+                settlement.take_over(selection, recording);
+                let passing = Passing {
+                    dialect: exchange.endpoint.dialect(),
+                    hides_usage: exchange.hides_usage(),
+                    idle: timeouts.idle,
+                    until: timeouts.total.map(|total| tokio::time::Instant::now() + total),
+                };
+                let events = EventStream::new(begun, body, splitter, settlement, passing, &self.closing);
+                (StatusCode::OK, headers, Content::Events(Box::new(events)).into(), estimate)
+            }
+            Opened::Bytes { status, headers, first, body, mut settlement } => {
+                settlement.take_over(selection, recording);
+                let length = body.size_hint().exact().map(|rest| rest + first.len() as u64);
+                let bytes = ByteStream { first: Some(first), body, length, settlement };
+                (status, headers, Content::Bytes(Box::new(bytes)).into(), estimate)
+            }
+        };
+        for header in &self.directory().response_headers {
+            let value = match header {
+                ResponseHeader::Candidate => served.as_ref().map(|served| served.candidate.to_string()),
+                ResponseHeader::Attempts => Some(attempts.to_string()),
+                ResponseHeader::Rule => {
+                    served.as_ref().and_then(|served| served.rule.as_ref().map(ToString::to_string))
+                }
+                ResponseHeader::Cost => cost.map(|cost| format!("{:.9}", cost.0 as f64 / 1e9)),
+                ResponseHeader::Overhead => Some(format!("{:.3}", overhead.as_secs_f64() * 1e3)),
+            };
+            if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
+                headers.insert(header.name(), value);
+            }
+        }
+        let mut response = Response::new(body);
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        response
+    }
+}
+
+/// Whether candidates are left out only because they asked for it: then it is a limit that the client met, not an illness.
+fn all_rest(explanation: &Explanation) -> bool {
+    let left_out = explanation.stages.iter().flat_map(|stage| &stage.exclusions).flatten();
+    let mut reasons = left_out.map(|exclusion| &exclusion.reason).peekable();
+    reasons.peek().is_some() && reasons.all(|reason| matches!(reason, LeftOutReason::CoolingDown))
+}
+
+/// What the router is asked.
+pub(crate) fn routed(model: ModelName, endpoint: Endpoint, scanned: &Scanned) -> GatewayRequest {
+    let mut request =
+        GatewayRequest::for_model(model).prompt_bytes(scanned.prompt_bytes).streaming(scanned.stream);
+    // What is no text has no tokens that could be billed.
+    request.max_tokens = if endpoint.is_text() { scanned.max_tokens.map(Tokens) } else { Some(Tokens::ZERO) };
+    let needs = [
+        (scanned.needs_tools, Capability::FunctionCalling),
+        (scanned.needs_vision, Capability::Vision),
+        (scanned.needs_schema, Capability::JsonSchema),
+    ];
+    needs.into_iter().filter(|(needed, _)| *needed).fold(request, |request, (_, need)| request.require(need))
+}
+
+/// The gateway holds as much as it may.
+fn full() -> Refusal {
+    let full = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "the gateway is full");
+    full.retry_after(Some(BREATHER))
+}
+
+fn unknown_model(name: &str) -> Refusal {
+    let message = format!("model `{}` is not known", repeated(name));
+    Refusal { param: Some("model"), ..Refusal::new(StatusCode::NOT_FOUND, "model_not_found", message) }
+}
+
+pub(crate) fn json(text: &str) -> Response<AnswerBody> {
+    let mut response = Response::new(AnswerBody::whole(Bytes::copy_from_slice(text.as_bytes())));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

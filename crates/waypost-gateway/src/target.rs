@@ -1,0 +1,105 @@
+//! How candidates are reached.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+use bytes::Bytes;
+use http::header::{HeaderName, HeaderValue};
+use http::uri::PathAndQuery;
+use secrecy::{ExposeSecret, SecretString};
+use waypost::core::CandidateId;
+
+use crate::Endpoint;
+use crate::config::{ProviderKind, TargetSpec};
+use crate::gateway::SetupError;
+use crate::upstream::{Origin, TlsSettings, Upstream};
+
+/// How a candidate is reached.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) upstream: Arc<Upstream>,
+    pub(crate) kind: ProviderKind,
+    pub(crate) authority: HeaderValue,
+    pub(crate) is_tls: bool,
+    /// Path and query, by endpoint.
+    paths: Vec<(Endpoint, PathAndQuery)>,
+    pub(crate) authorization: Option<(HeaderName, HeaderValue)>,
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    /// What must never be told to a client.
+    pub(crate) secret: Option<SecretString>,
+    /// The model's name as JSON.
+    pub(crate) model: Bytes,
+}
+
+impl Target {
+    fn new(spec: &TargetSpec, upstream: Arc<Upstream>) -> Result<Self, SetupError> {
+        let bad = |what: &str| SetupError(format!("{}: {what}", spec.id));
+        let mut paths = Vec::new();
+        for endpoint in &spec.serves {
+            let path = spec.kind.path(*endpoint, &spec.id.model, spec.api_version.as_deref());
+            let path = format!("{}{path}", spec.base_path).parse();
+            paths.push((*endpoint, path.map_err(|_| bad("its path is not valid"))?));
+        }
+        let header = |(name, value): &(String, String)| {
+            Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?))
+        };
+        let headers: Option<Vec<_>> = spec.headers.iter().map(header).collect();
+        let key = spec.key.as_ref().map(|key| spec.kind.authorization(key.expose_secret()));
+        Ok(Self {
+            upstream,
+            kind: spec.kind,
+            authority: HeaderValue::try_from(spec.origin.authority())
+                .map_err(|_| bad("its host is not valid"))?,
+            is_tls: spec.origin.is_tls,
+            paths,
+            authorization: key.map(|header| header.ok_or_else(|| bad("its key is not valid"))).transpose()?,
+            headers: headers.ok_or_else(|| bad("its headers are not valid"))?,
+            secret: spec.key.clone(),
+            model: Bytes::from(crate::dialect::quoted(spec.id.model.as_str())),
+        })
+    }
+
+    pub(crate) fn path(&self, endpoint: Endpoint) -> Option<&PathAndQuery> {
+        self.paths.iter().find(|(served, _)| *served == endpoint).map(|(_, path)| path)
+    }
+}
+
+/// How the candidates of one configuration are reached.
+pub(crate) type Targets = HashMap<CandidateId, Arc<Target>>;
+
+/// The connections to providers, which outlive configurations: all candidates at one origin share them. They go when
+/// nobody uses them.
+#[derive(Debug, Default)]
+pub(crate) struct Upstreams(HashMap<(Origin, TlsSettings), Weak<Upstream>>);
+
+impl Upstreams {
+    /// Makes the targets of a configuration.
+    pub(crate) fn targets(&mut self, specs: &[TargetSpec]) -> Result<Targets, SetupError> {
+        let mut targets = Targets::with_capacity(specs.len());
+        for spec in specs {
+            let target = Target::new(spec, self.upstream(spec)?)?;
+            targets.insert(spec.id.clone(), Arc::new(target));
+        }
+        Ok(targets)
+    }
+
+    /// Forgets connections that nobody uses any more.
+    pub(crate) fn forget_unused(&mut self) {
+        self.0.retain(|_, upstream| upstream.strong_count() > 0);
+    }
+
+    fn upstream(&mut self, spec: &TargetSpec) -> Result<Arc<Upstream>, SetupError> {
+        let key = (spec.origin.clone(), spec.tls.clone());
+        if let Some(known) = self.0.get(&key).and_then(Weak::upgrade) {
+            return Ok(known);
+        }
+        let made = Upstream::new(spec.origin.clone(), &spec.tls)?;
+        self.0.insert(key, Arc::downgrade(&made));
+        Ok(made)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
