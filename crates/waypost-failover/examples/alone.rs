@@ -3,10 +3,26 @@
 #![expect(clippy::print_stdout, reason = "an example shows what happens")]
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use waypost_core::{GatewayRequest, ManualClock, ProviderCandidate, RoutingContext, TokenUsage, Tokens};
+use tokio::time::Instant;
+use waypost_core::{Clock, GatewayRequest, ProviderCandidate, RoutingContext, Timestamp, TokenUsage, Tokens};
 use waypost_failover::{Attempt, CandidateList, ErrorResponse, FailoverChain, RequestError, TokioTimer};
+
+/// The time as tokio's timer has it.
+#[derive(Debug)]
+struct TokioClock(Instant);
+
+impl Clock for TokioClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_nanos(self.0.elapsed().as_nanos() as u64)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a program hands in the time")]
+    fn wall(&self) -> SystemTime {
+        SystemTime::now()
+    }
+}
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -14,8 +30,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         ProviderCandidate::anthropic("anthropic", "claude-sonnet").build()?,
         ProviderCandidate::bedrock("bedrock-eu", "claude-sonnet").build()?,
     ];
-    // A program of yours hands in a clock that runs.
-    let list = CandidateList::new(candidates, Arc::new(ManualClock::default()));
+    let list = CandidateList::new(candidates, Arc::new(TokioClock(Instant::now())));
     let (request, context) = (GatewayRequest::new("claude-sonnet")?, RoutingContext::default());
 
     let outcome = FailoverChain::default().execute(&list, &TokioTimer, &request, &context, call).await?;

@@ -102,6 +102,7 @@ const ROWS: &[Row] = &[
             "prohibited_content",
             "blocklist",
             "spii",
+            "model_armor",
             "refusal",
         ],
         &[],

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use waypost_core::{
-    Clock, GatewayRequest, InFlightLease, LiveSlot, NanoUsd, ProviderCandidate, RequestResult, RetryBudget,
-    RetryBudgetConfig, RetryPermit, RoutingContext, RoutingError, SeedSequence, Stage, Timestamp, Tokens,
+    BytesOverFour, Clock, GatewayRequest, InFlightLease, LiveSlot, NanoUsd, ProviderCandidate, RequestResult,
+    RetryBudget, RetryBudgetConfig, RetryPermit, RoutingContext, RoutingError, SeedSequence, Stage,
+    Timestamp, TokenEstimator as _, Tokens,
 };
 
 use crate::{Dispatch, Selection};
@@ -40,6 +41,7 @@ pub struct ListedCandidate {
     lease: InFlightLease<Holder>,
     budget: Arc<RetryBudget>,
     clock: Arc<dyn Clock>,
+    prompt: Tokens,
     started: Timestamp,
     open: bool,
 }
@@ -99,6 +101,9 @@ impl Dispatch for CandidateList {
         context: &RoutingContext,
         now: Timestamp,
     ) -> Result<ListedCandidate, RoutingError> {
+        if context.remaining_time(now).is_some_and(|left| left.is_zero()) {
+            return Err(RoutingError::Timeout);
+        }
         let mut serving = self.candidates.iter().filter(|c| *c.model() == request.model).peekable();
         if serving.peek().is_none() {
             return Err(RoutingError::ModelNotSupported { model: request.model.clone() });
@@ -112,16 +117,23 @@ impl Dispatch for CandidateList {
         let lease = InFlightLease::acquire(Holder(Arc::clone(first)), Tokens::ZERO);
         let lease = lease.ok_or(RoutingError::LimitsExceeded { limit: None, retry_after: None })?;
         let (budget, clock) = (Arc::clone(&self.budget), Arc::clone(&self.clock));
-        Ok(ListedCandidate { lease, budget, clock, started: now, open: true })
+        let prompt = BytesOverFour.estimate(&request.prompt, &request.model);
+        Ok(ListedCandidate { lease, budget, clock, prompt, started: now, open: true })
     }
 }
 
 impl Selection for ListedCandidate {
+    type RetryBudget = Arc<RetryBudget>;
+
     fn candidate(&self) -> &Arc<ProviderCandidate> {
         &self.lease.holder().0
     }
 
-    /// Nobody counted the request's tokens.
+    fn prompt(&self) -> Tokens {
+        self.prompt
+    }
+
+    /// Nobody knows how long the answer will be.
     fn estimated_cost(&self) -> Option<NanoUsd> {
         None
     }
@@ -130,8 +142,12 @@ impl Selection for ListedCandidate {
         self.budget.deposit();
     }
 
-    fn take_retry(&self, now: Timestamp) -> bool {
-        RetryPermit::acquire(&*self.budget, now).map(RetryPermit::sent).is_some()
+    fn retry_budget(&self) -> Arc<RetryBudget> {
+        Arc::clone(&self.budget)
+    }
+
+    fn take_retry(&self, budget: &Arc<RetryBudget>, now: Timestamp) -> bool {
+        RetryPermit::acquire(&**budget, now).map(RetryPermit::sent).is_some()
     }
 
     fn first_content_at(&mut self, _: Timestamp) {}

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use waypost_core::{
     GatewayRequest, NanoUsd, ProviderCandidate, RequestResult, RoutingContext, RoutingError, Timestamp,
-    WindowedHistogram,
+    Tokens, WindowedHistogram,
 };
 
 use crate::AdaptiveThrottle;
@@ -40,8 +40,14 @@ pub trait Dispatch {
 /// A candidate that was selected for one attempt, and everything that the attempt holds there. Dropping it records the
 /// attempt as cancelled and gives everything back.
 pub trait Selection {
+    /// A handle to the retry budget of the model that was asked for.
+    type RetryBudget;
+
     /// The candidate.
     fn candidate(&self) -> &Arc<ProviderCandidate>;
+
+    /// How many tokens the prompt should have.
+    fn prompt(&self) -> Tokens;
 
     /// What the request should cost there; `None` when nobody knows.
     fn estimated_cost(&self) -> Option<NanoUsd>;
@@ -49,8 +55,12 @@ pub trait Selection {
     /// Counts the request towards the retry budget, which it earns a share of a retry.
     fn count_request(&self);
 
-    /// Takes one retry out of the retry budget; whether there was one.
-    fn take_retry(&self, now: Timestamp) -> bool;
+    /// The budget that the request was counted towards. Its retries are taken out of that one, also where another model
+    /// serves them.
+    fn retry_budget(&self) -> Self::RetryBudget;
+
+    /// Takes this attempt, a retry, out of a retry budget; whether there was one.
+    fn take_retry(&self, budget: &Self::RetryBudget, now: Timestamp) -> bool;
 
     /// The throttle in front of the candidates, where there is one.
     fn throttle(&self) -> Option<&AdaptiveThrottle> {

@@ -7,11 +7,11 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use waypost_core::{
-    CandidateId, Exclusion, FaultScope, GatewayRequest, RoutingContext, RoutingError, Timestamp,
+    CandidateId, Exclusion, FaultScope, GatewayRequest, RoutingContext, RoutingError, Stage, Timestamp,
 };
 
 use crate::lane::Lane;
-use crate::route::Route;
+use crate::route::{Resting, Route};
 use crate::{
     Attempt, Dispatch, ErrorKind, FailedAttempt, FailoverChain, FailoverError, GaveUp, Outcome, RequestError,
     Selection, Timer, Verdict,
@@ -95,7 +95,12 @@ struct Execution<'e, D: Dispatch> {
     attempts: u32,
     /// The wait before the attempt that comes next.
     wait: Duration,
+    /// What of the last wait was the policy's own.
+    backoff: Duration,
+    /// All waits together.
     waited: Duration,
+    /// What the request was counted towards, once an attempt failed.
+    budget: Option<<D::Selection as Selection>::RetryBudget>,
 }
 
 impl<'e, D: Dispatch> Execution<'e, D> {
@@ -114,7 +119,9 @@ impl<'e, D: Dispatch> Execution<'e, D> {
             failed: Vec::new(),
             attempts: 0,
             wait: Duration::ZERO,
+            backoff: Duration::ZERO,
             waited: Duration::ZERO,
+            budget: None,
         }
     }
 
@@ -136,6 +143,9 @@ impl<'e, D: Dispatch> Execution<'e, D> {
                 return Next::Wait(wait);
             }
             self.route.give_up_resting();
+            if matches!(error, RoutingError::AllProvidersFiltered { stage: Stage::ContextWindow }) {
+                self.route.outgrown();
+            }
             if is_final(&error) || !self.route.next_group() {
                 return Next::GiveUp(self.nobody_left(error));
             }
@@ -170,8 +180,8 @@ impl<'e, D: Dispatch> Execution<'e, D> {
     }
 
     fn admit(&self, selection: &D::Selection, now: Timestamp) -> Result<(), GaveUp> {
-        if self.attempts > 0 {
-            let taken = selection.take_retry(now);
+        if let Some(budget) = &self.budget {
+            let taken = selection.take_retry(budget, now);
             return if taken { Ok(()) } else { Err(GaveUp::RetryBudgetExhausted) };
         }
         if selection.throttle().is_some_and(|throttle| !throttle.admit(now, self.dispatch.draw())) {
@@ -201,17 +211,21 @@ impl<'e, D: Dispatch> Execution<'e, D> {
             || left.is_none_or(|left| left >= wait.saturating_add(self.chain.retry.shortest_attempt))
     }
 
-    /// How long to wait until who failed first may be asked again; `None` when nobody may.
+    /// How long to wait until somebody who failed may be asked again; `None` when nobody may.
     fn wait_for_resting(&mut self, now: Timestamp) -> Option<Duration> {
         let left = self.chain.max_attempts.saturating_sub(self.attempts) as usize;
         let resting = self.route.first_resting()?;
         let retry = self.retries_at(resting.at.id()).max(1);
-        let wait = self.chain.retry.wait(&resting.verdict, retry, self.waited, self.dispatch.draw());
+        // What the provider asks for is a floor, not where the policy's own waits go on from.
+        let own = Verdict { retry_after: None, ..resting.verdict };
+        let backoff = self.chain.retry.wait(&own, retry, self.backoff, self.dispatch.draw());
+        let wait = backoff.max(resting.ready.since(now));
         let in_time = wait <= self.chain.retry.max_wait && self.is_time_left(now, wait);
         if !in_time || left <= self.route.fallbacks_left() {
             return None;
         }
-        self.route.wake();
+        self.backoff = backoff;
+        self.route.wake(now + wait);
         Some(wait)
     }
 
@@ -243,6 +257,7 @@ impl<'e, D: Dispatch> Execution<'e, D> {
         let mut set_for = Timestamp::MAX;
         let mut hedge_at = self.hedge_at(&first);
         let mut lanes = [Some(first), None];
+        let mut final_word = None;
         loop {
             let event = poll_fn(|cx| {
                 loop {
@@ -290,13 +305,21 @@ impl<'e, D: Dispatch> Execution<'e, D> {
                     }
                     let lane = lanes[place].take().expect("a lane that ended was running");
                     let error = match ended {
-                        Ok(answer) => return Ok((answer, lane)),
+                        Ok(answer) => {
+                            one.set(None);
+                            two.set(None);
+                            if let Some(loser) = lanes[1 - place].take() {
+                                loser.lost(self.dispatch.now());
+                            }
+                            return Ok((answer, lane));
+                        }
                         Err(error) => error,
                     };
                     hedge_at = Timestamp::MAX;
-                    let because = self.fail(lane, error);
+                    // What cannot change stays so, whatever the other attempt says.
+                    final_word = final_word.or(self.fail(lane, error));
                     if lanes.iter().all(Option::is_none) {
-                        return Err(because);
+                        return Err(final_word);
                     }
                 }
             }
@@ -323,6 +346,7 @@ impl<'e, D: Dispatch> Execution<'e, D> {
                 Poll::Ready(ended) => return Some(Event::Ended(place, ended)),
                 Poll::Pending if is_first => return Some(Event::Content(place)),
                 Poll::Pending if now >= self.ends(lane) => {
+                    lane.cut_at(now, &self.chain.retry.timeouts, self.request.stream);
                     return Some(Event::Ended(place, Err(ErrorKind::Timeout.into())));
                 }
                 Poll::Pending => {}
@@ -353,9 +377,13 @@ impl<'e, D: Dispatch> Execution<'e, D> {
         let (policy, first) = (self.chain.hedge.as_ref()?, first?);
         let at = Arc::clone(first.selection.candidate());
         let now = self.dispatch.now();
+        if !self.is_time_left(now, Duration::ZERO) {
+            return None;
+        }
         let besides = Exclusion::Fault { at, scope: FaultScope::Deployment };
         let selection = self.select(now, Some(besides)).ok()?;
-        if policy.allows(selection.estimated_cost()) && selection.take_retry(now) {
+        let budget = self.budget.get_or_insert_with(|| first.selection.retry_budget());
+        if policy.allows(selection.estimated_cost()) && selection.take_retry(budget, now) {
             return Some(self.lane(selection, now, true));
         }
         selection.abandon();
@@ -371,10 +399,14 @@ impl<'e, D: Dispatch> Execution<'e, D> {
         if let Some(throttle) = lane.selection.throttle() {
             throttle.record(!is_refusal(&judged), now);
         }
+        self.budget.get_or_insert_with(|| lane.selection.retry_budget());
+        let prompt = lane.selection.prompt();
         let may_retry = self.chain.retry.should_retry(&error, &verdict, self.retries_at(candidate.id()));
         self.failed.push(lane.failed(error, verdict, now));
         let may_be_served = self.request.has_effects && !verdict.kind.is_unserved();
-        let may_go_on = self.route.learn(&candidate, verdict, may_retry) && !may_be_served;
+        let ready = now + verdict.retry_after.max(verdict.cool_down).unwrap_or_default();
+        let resting = Resting { at: candidate, verdict, ready };
+        let may_go_on = self.route.learn(resting, prompt, may_retry) && !may_be_served;
         match verdict.kind {
             ErrorKind::StreamInterrupted => Some(GaveUp::Interrupted),
             _ if may_go_on => None,

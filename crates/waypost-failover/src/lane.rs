@@ -16,11 +16,13 @@ pub(crate) struct Lane<S> {
     first_content: Option<Timestamp>,
     /// Signs of life seen so far, and when the last was.
     signs: (u64, Timestamp),
+    /// The caller's deadline ended it, which left it less time than it may take.
+    is_cut: bool,
 }
 
 impl<S: Selection> Lane<S> {
     pub(crate) const fn new(selection: S, attempt: Attempt, started: Timestamp, waited: Duration) -> Self {
-        Self { selection, attempt, started, waited, first_content: None, signs: (0, started) }
+        Self { selection, attempt, started, waited, first_content: None, signs: (0, started), is_cut: false }
     }
 
     pub(crate) const fn started(&self) -> Timestamp {
@@ -43,9 +45,18 @@ impl<S: Selection> Lane<S> {
 
     /// When its time is over if nothing more comes.
     pub(crate) fn ends(&self, timeouts: &Timeouts, streamed: bool) -> Timestamp {
+        self.times_out(timeouts, streamed, self.attempt.time_limit())
+    }
+
+    /// Its time is over. Whether only the caller's deadline says so: that tells nothing of the provider.
+    pub(crate) fn cut_at(&mut self, now: Timestamp, timeouts: &Timeouts, streamed: bool) {
+        self.is_cut = now < self.times_out(timeouts, streamed, timeouts.total);
+    }
+
+    fn times_out(&self, timeouts: &Timeouts, streamed: bool, total: Option<Duration>) -> Timestamp {
         let from =
             |start: Timestamp, time: Option<Duration>| time.map_or(Timestamp::MAX, |time| start + time);
-        let total = from(self.started, self.attempt.time_limit());
+        let total = from(self.started, total);
         let connect = timeouts.connect.filter(|_| !self.attempt.is_connected());
         let waits_for = match self.first_content {
             Some(_) => from(self.signs.1, timeouts.idle),
@@ -80,6 +91,8 @@ impl<S: Selection> Lane<S> {
     /// our requests are there is full of them, not ill: if breakers opened for that, a push of load would take out the
     /// capacity that the load after it needs, and never end.
     pub(crate) fn verdict(&self, judged: Verdict) -> Verdict {
+        let judged =
+            Verdict { counts_against_health: judged.counts_against_health && !self.is_cut, ..judged };
         if self.first_content.is_none() {
             let others = self.selection.candidate().live().in_flight().requests > 1;
             let is_full = others && judged.kind == ErrorKind::Overloaded;
@@ -90,6 +103,7 @@ impl<S: Selection> Lane<S> {
             scope: judged.scope,
             cool_down: judged.cool_down,
             retry_after: judged.retry_after,
+            counts_against_health: broken.counts_against_health && !self.is_cut,
             ..broken
         }
     }
@@ -106,7 +120,7 @@ impl<S: Selection> Lane<S> {
             delivered: self.attempt.delivered(),
             error,
         };
-        let mut result = result_of(&failed);
+        let mut result = result_of(&failed, self.selection.prompt());
         result.time_to_first_token = self.first_content.map(|at| at.since(self.started));
         result.provider_limits = self.attempt.limits_said();
         self.selection.finish_at(&result, now);
@@ -115,32 +129,37 @@ impl<S: Selection> Lane<S> {
 }
 
 /// What health, statistics and limits are told of a failed attempt.
-fn result_of(failed: &FailedAttempt) -> RequestResult {
+fn result_of(failed: &FailedAttempt, prompt: Tokens) -> RequestResult {
     let verdict = &failed.verdict;
     let mut result = RequestResult::failure(failed.took, failed.error.to_string());
-    result.status_code = status(verdict.kind).or_else(|| failed.error.status_code());
+    result.status_code = status(verdict).or_else(|| failed.error.status_code());
     result.retry_after = verdict.cool_down.max(verdict.retry_after);
     result.scope = Some(scope(verdict));
     if failed.delivered > Tokens::ZERO {
-        result.tokens = TokenUsage::new(Tokens::ZERO, failed.delivered);
+        result.tokens = TokenUsage::new(prompt, failed.delivered);
     }
     result
 }
 
-/// The status by which health knows a kind that is no failure of the provider, whatever status it came with.
-const fn status(kind: ErrorKind) -> Option<u16> {
-    match kind {
+/// The status by which health knows what is no failure of the provider, whatever status it came with. Who is well and asks
+/// for a rest is known by that of a rate limit.
+fn status(verdict: &Verdict) -> Option<u16> {
+    let asks_for_rest = verdict.retry_after.or(verdict.cool_down).is_some_and(|rest| !rest.is_zero());
+    match verdict.kind {
         ErrorKind::RateLimitExceeded => Some(429),
         ErrorKind::QuotaExhausted => Some(402),
         ErrorKind::Authentication => Some(401),
         ErrorKind::PermissionDenied | ErrorKind::ModelNotFound => Some(403),
+        _ if !verdict.counts_against_health && verdict.scope != FaultScope::Request && asks_for_rest => {
+            Some(429)
+        }
         _ => None,
     }
 }
 
 /// What is at fault, as health counts it. That of one model at a provider, each candidate learns by itself.
-const fn scope(verdict: &Verdict) -> FaultScope {
-    match (verdict.scope, verdict.counts_against_health || status(verdict.kind).is_some()) {
+fn scope(verdict: &Verdict) -> FaultScope {
+    match (verdict.scope, verdict.counts_against_health || status(verdict).is_some()) {
         (_, false) => FaultScope::Request,
         (FaultScope::Model, true) => FaultScope::Deployment,
         (scope, true) => scope,

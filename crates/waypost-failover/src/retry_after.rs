@@ -30,11 +30,15 @@ fn exhausted(response: &ErrorResponse, wall: SystemTime) -> Option<Duration> {
     };
     let resets = response.headers().filter_map(|(name, reset)| {
         let name = name.to_ascii_lowercase();
-        let remaining = match name.strip_suffix("-reset") {
-            Some(bucket) => value(&format!("{bucket}-remaining")),
-            None => value(&name.replace("-reset-", "-remaining-")).filter(|_| name.contains("-reset-")),
+        let bucket = match name.strip_suffix("-reset") {
+            Some(bucket) => format!("{bucket}-remaining"),
+            None => name.contains("-reset-").then(|| name.replace("-reset-", "-remaining-"))?,
         };
-        let is_empty = Decimal::read(remaining?)?.whole == 0;
+        // Some say with a refusal only when the bucket is full again.
+        let is_empty = match value(&bucket) {
+            Some(remaining) => Decimal::read(remaining)?.whole == 0,
+            None => response.status() == 429,
+        };
         reset_after(reset.trim(), wall).filter(|_| is_empty)
     });
     resets.max()
@@ -98,6 +102,12 @@ mod tests {
             .header("x-ratelimit-reset-requests", "2ms");
         let asked = retry_after(&response, &ErrorText::default(), SystemTime::UNIX_EPOCH);
         assert_eq!(asked, Some(Duration::from_secs(5)));
+        // Azure, sometimes.
+        let alone = |status: u16| {
+            let response = ErrorResponse::new(status).header("x-ratelimit-reset-tokens", "9s");
+            retry_after(&response, &ErrorText::default(), SystemTime::UNIX_EPOCH)
+        };
+        assert_eq!((alone(429), alone(500)), (Some(Duration::from_secs(9)), None));
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use waypost_core::{
-    GatewayRequest, NanoUsd, ProviderCandidate, RequestResult, RoutingContext, RoutingError, Timestamp,
-    WindowedHistogram,
+    GatewayRequest, NanoUsd, ProviderCandidate, RequestResult, RetryBudget, RoutingContext, RoutingError,
+    Timestamp, Tokens, WindowedHistogram,
 };
 use waypost_failover::{
     AdaptiveThrottle, Attempt, Dispatch, FailoverChain, FailoverError, Outcome, RequestError, Selection,
@@ -122,8 +122,14 @@ impl Dispatch for Router {
 }
 
 impl Selection for SelectedProvider {
+    type RetryBudget = Arc<RetryBudget>;
+
     fn candidate(&self) -> &Arc<ProviderCandidate> {
         self.candidate_arc()
+    }
+
+    fn prompt(&self) -> Tokens {
+        self.expected_usage().prompt
     }
 
     fn estimated_cost(&self) -> Option<NanoUsd> {
@@ -134,10 +140,14 @@ impl Selection for SelectedProvider {
         self.runtime().count_request();
     }
 
+    fn retry_budget(&self) -> Arc<RetryBudget> {
+        Arc::clone(&self.runtime().retry_budget)
+    }
+
     /// In panic a retry counts twice: with most providers ill, more of them would fail.
-    fn take_retry(&self, now: Timestamp) -> bool {
+    fn take_retry(&self, budget: &Arc<RetryBudget>, now: Timestamp) -> bool {
         let count = if self.decision().panic { 2 } else { 1 };
-        self.runtime().take_retries(count, now)
+        self.runtime().take_retries(budget, count, now)
     }
 
     fn throttle(&self) -> Option<&AdaptiveThrottle> {

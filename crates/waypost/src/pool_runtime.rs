@@ -127,10 +127,10 @@ impl PoolRuntime {
         self.shared.retry_budget.deposit();
     }
 
-    /// Takes so many retries out of the model's budget and the router's, or none.
-    pub(crate) fn take_retries(&self, count: usize, now: Timestamp) -> bool {
+    /// Takes so many retries out of a model's budget and the router's, or none.
+    pub(crate) fn take_retries(&self, budget: &RetryBudget, count: usize, now: Timestamp) -> bool {
         let of = |budget| (0..count).map(|_| RetryPermit::acquire(budget, now)).collect::<Option<Vec<_>>>();
-        let Some(permits) = of(&*self.retry_budget) else { return false };
+        let Some(permits) = of(budget) else { return false };
         let Some(of_all) = of(&self.shared.retry_budget) else { return false };
         permits.into_iter().chain(of_all).for_each(RetryPermit::sent);
         true

@@ -75,6 +75,10 @@ impl SelectedProvider {
         })
     }
 
+    pub(crate) const fn expected_usage(&self) -> TokenUsage {
+        self.usage
+    }
+
     const fn winner(&self) -> &Winner {
         self.lease.holder().holder()
     }

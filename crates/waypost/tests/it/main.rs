@@ -10,6 +10,7 @@ mod determinism;
 mod errors;
 mod execute;
 mod explain;
+mod fallbacks;
 mod fleet;
 mod health;
 mod leases;
