@@ -4,6 +4,7 @@
 mod demo;
 mod explain;
 mod keys;
+mod rules;
 mod serve;
 
 use std::path::PathBuf;
@@ -35,6 +36,9 @@ enum Verb {
     Init,
     /// Say where a request would go, and why. Nothing is sent.
     Explain(explain::Explain),
+    /// Test rules.
+    #[command(subcommand)]
+    Rules(rules::Rules),
     /// Make keys for clients.
     #[command(subcommand)]
     Keys(keys::Keys),
@@ -43,7 +47,7 @@ enum Verb {
 /// The configuration.
 #[derive(Debug, clap::Args)]
 pub(crate) struct FileOption {
-    /// The configuration file.
+    /// The configuration file, in TOML or YAML.
     #[arg(default_value = "waypost.toml", env = "WAYPOST_CONFIG")]
     file: PathBuf,
 }
@@ -65,6 +69,7 @@ impl Command {
                 ExitCode::SUCCESS
             }
             Verb::Explain(explain) => explain.run(),
+            Verb::Rules(rules) => rules.run(),
             Verb::Keys(keys) => keys.run(),
         }
     }

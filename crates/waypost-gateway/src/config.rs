@@ -2,6 +2,7 @@
 
 mod document;
 mod file;
+mod prices;
 mod report;
 mod resolve;
 mod rules;
@@ -14,6 +15,8 @@ pub(crate) use file::{ProviderKind, ResponseHeader};
 pub(crate) use resolve::{Collector, Resolved, ServerSettings, TargetSpec};
 
 use std::path::Path;
+
+use waypost_rules::{CompiledRules, RuleTests, RulesConfig, Surroundings, TestReport};
 
 use document::{Node, Problem};
 use file::File;
@@ -52,7 +55,7 @@ impl Config {
         }
     }
 
-    /// Reads a text; `name` is what errors call it.
+    /// Reads a text; `name` is what errors call it. YAML if that ends so, else TOML.
     ///
     /// # Errors
     ///
@@ -60,7 +63,7 @@ impl Config {
     pub fn read(name: &str, text: &str) -> Result<Self, ConfigErrors> {
         let errors = |problems| ConfigErrors::new(name, text, problems);
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let node = Node::of_toml(text).map_err(errors)?;
+        let node = Node::read(name, text).map_err(errors)?;
         let schema = json_schema();
         let mut walk = Walk::new(&schema);
         walk.compare(&node, &schema);
@@ -80,6 +83,14 @@ impl Config {
     /// How it logs.
     pub fn telemetry(&self) -> Telemetry {
         Telemetry { log: self.resolved.log.clone(), json: self.resolved.log_json }
+    }
+
+    /// Runs tests of its rules.
+    pub fn test_rules(&self, tests: &RuleTests) -> TestReport {
+        let rules = self.resolved.rules.clone();
+        // They were compiled when the configuration was checked.
+        let compiled = CompiledRules::compile(rules, RulesConfig::default(), Surroundings::default());
+        compiled.unwrap_or_default().test(tests)
     }
 
     /// What is doubtful.

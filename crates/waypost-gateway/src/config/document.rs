@@ -1,5 +1,7 @@
 //! A document as a tree whose every value knows where it stands.
 
+mod yaml;
+
 use std::fmt::Write as _;
 use std::ops::Range;
 
@@ -47,14 +49,19 @@ impl Problem {
 }
 
 impl Node {
-    /// Reads TOML. What is wrong with it as TOML is told, all of it.
-    pub(super) fn of_toml(text: &str) -> Result<Self, Vec<Problem>> {
+    /// Reads a document: YAML if the file's name says so, else TOML. What is wrong with it as such is told.
+    pub(super) fn read(name: &str, text: &str) -> Result<Self, Vec<Problem>> {
         if text.len() > MAX_LEN {
             return Err(vec![Problem::new(0..0, "the configuration is longer than 16 MiB")]);
         }
         if let Some(at) = text.find('\0') {
             return Err(vec![Problem::new(at..at + 1, "the configuration has a NUL byte")]);
         }
+        let is_yaml = [".yaml", ".yml"].into_iter().any(|ending| name.ends_with(ending));
+        if is_yaml { yaml::read(text) } else { Self::of_toml(text) }
+    }
+
+    fn of_toml(text: &str) -> Result<Self, Vec<Problem>> {
         let (table, errors) = DeTable::parse_recoverable(text);
         if !errors.is_empty() {
             let problem =

@@ -30,6 +30,8 @@ pub(crate) struct File {
     pub(crate) default_route: Option<serde_json::Value>,
     /// How candidates are chosen where nothing else is said.
     pub(crate) routing: Routing,
+    /// What models cost whose candidates do not say.
+    pub(crate) prices: PriceFile,
     /// How sick candidates are kept out and let back in.
     pub(crate) health: Health,
     /// How requests are seen through failures.
@@ -328,6 +330,14 @@ pub(crate) struct LimitEntry {
     pub(crate) tenant: Option<String>,
     /// Only requests for this model.
     pub(crate) model: Option<String>,
+}
+
+/// What models cost whose candidates do not say.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct PriceFile {
+    /// The file that `LiteLLM` publishes, `model_prices_and_context_window.json`. Read with the configuration.
+    pub(crate) litellm: Option<PathBuf>,
 }
 
 /// How candidates are chosen where nothing else is said.

@@ -23,6 +23,7 @@ use crate::Endpoint;
 use crate::config::ProviderKind;
 use crate::config::document::{Node, Problem};
 use crate::config::file::{File, ResponseHeader, SecretSource};
+use crate::config::prices::Prices;
 use crate::config::rules;
 use crate::config::structure::did_you_mean;
 use crate::keys::KeyRing;
@@ -90,13 +91,14 @@ pub(crate) struct TargetSpec {
 
 struct Resolver<'f> {
     file: &'f File,
+    prices: Option<Prices>,
     node: &'f Node,
     problems: Vec<Problem>,
 }
 
 /// Resolves a file. Without errors among the problems there is a result.
 pub(super) fn resolve(file: &File, node: &Node, text: &str) -> (Option<Resolved>, Vec<Problem>) {
-    let mut walk = Resolver { file, node, problems: Vec::new() };
+    let mut walk = Resolver { file, prices: None, node, problems: Vec::new() };
     let resolved = walk.all(text);
     (resolved, walk.problems)
 }
@@ -106,6 +108,7 @@ impl<'f> Resolver<'f> {
         if self.file.models.is_empty() {
             self.problems.push(Problem::new(0..0, "no models: there is nothing to serve"));
         }
+        self.prices = self.prices();
         let keys = self.keys();
         let server = self.server(&keys);
         let accounts = self.accounts();
@@ -144,9 +147,21 @@ impl<'f> Resolver<'f> {
         })
     }
 
+    fn prices(&mut self) -> Option<Prices> {
+        let path = self.file.prices.litellm.as_ref()?;
+        self.take(&["prices", "litellm"], Prices::load(path))
+    }
+
     fn problem(&mut self, path: &[&str], message: impl Into<String>) {
         let span = self.node.span_at(path.iter().copied());
         self.problems.push(Problem::new(span, message));
+    }
+
+    fn warning(&mut self, path: &[&str], message: impl Into<String>) {
+        self.problem(path, message);
+        if let Some(problem) = self.problems.last_mut() {
+            problem.is_warning = true;
+        }
     }
 
     fn unknown<'n>(

@@ -42,6 +42,10 @@ pub(super) fn check(
     all.default_route.get_or_insert_default();
     let strategies: Vec<_> = waypost::LoadBalancingStrategy::built_in().collect();
     let surroundings = Surroundings::default().table(table).strategies(&strategies);
+    // Of the gateway's own nothing is told that was not told of what they are made of.
+    let is_theirs = |finding: &&Finding| {
+        finding.rule.as_ref().is_none_or(|id| rules.rules.iter().any(|rule| rule.id == *id))
+    };
     let place = |finding: &Finding| {
         let at = rules.rules.iter().position(|rule| finding.rule.as_ref() == Some(&rule.id));
         let span =
@@ -51,8 +55,8 @@ pub(super) fn check(
         problem
     };
     match CompiledRules::compile(all.clone(), RulesConfig::default(), surroundings) {
-        Ok(compiled) => problems.extend(compiled.warnings().iter().map(place)),
-        Err(errors) => problems.extend(errors.findings().iter().map(place)),
+        Ok(compiled) => problems.extend(compiled.warnings().iter().filter(is_theirs).map(place)),
+        Err(errors) => problems.extend(errors.findings().iter().filter(is_theirs).map(place)),
     }
     all
 }

@@ -285,3 +285,89 @@ fn the_starter_and_the_schema_are_sound() {
         "{found:?}"
     );
 }
+
+const YAML: &str = r#"
+server:
+  listen: "127.0.0.1:0"
+  max_body: 1MiB
+providers:
+  a: { type: openai-compatible, endpoint: "http://127.0.0.1:1/v1" }
+models:
+  m:
+    strategy: least-latency
+    candidates:
+      - { provider: a, weight: 2, price: { input: 1, output: 2.5 } }
+rules:
+  - id: r
+    when: { tenant: acme }
+    then: { reject: { message: "closed" } }
+tenants:
+  acme: { budget: { monthly: "$5" } }
+"#;
+
+#[test]
+fn yaml_is_read_as_toml_is() {
+    for name in ["w.yaml", "w.yml"] {
+        let config = Config::read(name, YAML).unwrap_or_else(|errors| panic!("{errors}"));
+        assert!(config.warnings().is_empty(), "{}", config.warnings());
+    }
+    let wrong = YAML.replace("max_body: 1MiB", "max_bdy: 1MiB").replace("provider: a", "provider: b");
+    let told = |text: &str| Config::read("w.yaml", text).unwrap_err().lines().collect::<Vec<_>>();
+    assert_eq!(told(&wrong), ["w.yaml:4:3: unknown key `max_bdy` in `server` (did you mean `max_body`?)"]);
+    let wrong = YAML.replace("provider: a", "provider: bb");
+    assert_eq!(told(&wrong), ["w.yaml:11:21: unknown provider `bb`"]);
+    for (bad, line) in [
+        (YAML.replace("models:", "models: ["), ":"),
+        (YAML.replace("  max_body", "  listen: x\n  max_body"), ":"),
+        (format!("{YAML}---\na: 1\n"), ":"),
+        (format!("a: {}", "[".repeat(10_000)), ":"),
+        (format!("a: &a [x]\n{}", (0..2_000).map(|n| format!("k{n}: *a\n")).collect::<String>()), ":"),
+        ("a: !!binary x\n\0".to_owned(), ":"),
+    ] {
+        let lines = told(&bad);
+        assert!(lines.len() == 1 && lines[0].contains(line), "{lines:?}");
+    }
+    assert!(told("").join("\n").contains("no models"));
+}
+
+#[test]
+fn rules_of_a_configuration_are_tested() {
+    let config = Config::read("w.yaml", YAML).unwrap();
+    let tests = |rule: &str| {
+        let text = format!(
+            "[[tests]]\nrequest = {{ model = \"m\", tenant = \"acme\" }}\nexpect = {{ rule = {rule} }}\n"
+        );
+        waypost_rules::RuleTests::from_toml(&text).unwrap()
+    };
+    assert!(config.test_rules(&tests("\"r\"")).passed());
+    assert!(!config.test_rules(&tests("false")).passed());
+}
+
+#[test]
+#[expect(clippy::print_stderr, clippy::disallowed_methods, reason = "skips are visible")]
+fn prices_of_litellm_are_imported() {
+    let Some(data) = std::env::var_os("WAYPOST_DATA").map(std::path::PathBuf::from) else {
+        eprintln!("skipped: WAYPOST_DATA names no folder with prices");
+        return;
+    };
+    let packed = std::fs::read(data.join("prices/litellm/model_prices_1.109.1.json.gz")).unwrap();
+    let file = std::env::temp_dir().join(format!("waypost-prices-{}.json", uuid::Uuid::new_v4()));
+    let mut text = Vec::new();
+    std::io::copy(&mut flate2::read::GzDecoder::new(&packed[..]), &mut text).unwrap();
+    std::fs::write(&file, text).unwrap();
+    let text = |model: &str| {
+        format!(
+            "[prices]\nlitellm = {file:?}\n[providers.a]\ntype = \"openai\"\n[models.m]\ncandidates = [{{ provider = \"a\", model = \"{model}\" }}]\n"
+        )
+    };
+    let config = Config::read("w", &text("gpt-4o")).unwrap();
+    assert!(config.warnings().is_empty(), "{}", config.warnings());
+    let gateway = waypost_gateway::Gateway::new(config).unwrap();
+    let usage = waypost::core::TokenUsage::new(waypost::core::Tokens(1_000_000), waypost::core::Tokens(0));
+    let table = gateway.router().routing_table();
+    let cost = table.candidates().next().unwrap().cost(usage);
+    assert_eq!(cost, Some(waypost::core::NanoUsd::from_usd(2.5).unwrap()));
+    let unknown = Config::read("w", &text("nobody-has-this")).unwrap();
+    assert!(unknown.warnings().lines().any(|line| line.contains("no price of `nobody-has-this`")));
+    std::fs::remove_file(&file).unwrap();
+}

@@ -91,6 +91,11 @@ impl Resolver<'_> {
                 }
             };
             builder = builder.pricing(self.take(path, pricing())?);
+        } else if let Some(prices) = &self.prices {
+            match prices.find(account.provider.kind, model) {
+                Some(pricing) => builder = builder.pricing(pricing),
+                None => self.warning(path, format!("the price file has no price of `{model}`")),
+            }
         }
         if let Some(tokens) = candidate.context_window {
             builder = builder.context_window(Tokens(tokens));
