@@ -5,8 +5,9 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use crate::{
-    CostBudget, Exclusion, FeatureName, LoadBalancingStrategy, MetadataKey, OrganizationId, ProviderId,
-    Region, RequestPriority, SessionId, Tag, TenantId, Timestamp, Tokens, TraceContext, UserId, Zone,
+    CostBudget, Exclusion, FeatureName, LoadBalancingStrategy, MetadataKey, ModelName, OrganizationId,
+    ProviderId, Region, RequestPriority, SessionId, Tag, TenantId, Timestamp, Tokens, TraceContext, UserId,
+    Zone,
 };
 
 /// What the gateway knows about a request besides the request: authenticated identity, targets, constraints, place and
@@ -51,6 +52,9 @@ pub struct RoutingContext {
     pub excluded_providers: Vec<ProviderId>,
     /// Candidates not to use: what earlier attempts taught, and what a failover chain names.
     pub exclusions: Vec<Exclusion>,
+    /// The only models that may serve, by their names or the names that stand for them, besides what the tenant may use.
+    /// `None`: all. Asked of the request's model and of what rules and fallbacks put in its place.
+    pub allowed_models: Option<Arc<[ModelName]>>,
     /// The strategy to select with, whatever rules, tenant and settings name.
     pub strategy: Option<LoadBalancingStrategy>,
     /// The only regions that the request may go to. Empty: all.
@@ -134,6 +138,12 @@ impl RoutingContext {
     /// Aims at tokens per second.
     pub fn with_throughput_target(mut self, tokens_per_second: u32) -> Self {
         self.throughput_target = Some(tokens_per_second);
+        self
+    }
+
+    /// Names the only models that may serve.
+    pub fn with_allowed_models(mut self, models: impl IntoIterator<Item = ModelName>) -> Self {
+        self.allowed_models = Some(models.into_iter().collect());
         self
     }
 

@@ -146,7 +146,8 @@ impl<'e, D: Dispatch> Execution<'e, D> {
             if matches!(error, RoutingError::AllProvidersFiltered { stage: Stage::ContextWindow }) {
                 self.route.outgrown();
             }
-            if is_final(&error) || !self.route.next_group() {
+            let is_final = is_final(&error) && (self.route.is_primary() || error == RoutingError::Timeout);
+            if is_final || !self.route.next_group() {
                 return Next::GiveUp(self.nobody_left(error));
             }
         }
@@ -435,7 +436,7 @@ impl<'e, D: Dispatch> Execution<'e, D> {
     }
 }
 
-/// Whether no fallback can help against it: the request is refused as such.
+/// Whether no fallback can help against it: the request is refused as such. A fallback that is refused is passed over.
 const fn is_final(error: &RoutingError) -> bool {
     matches!(error, RoutingError::Rejected(_) | RoutingError::Timeout | RoutingError::RequestTooLarge { .. })
 }

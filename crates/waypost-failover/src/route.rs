@@ -83,6 +83,11 @@ impl<'c> Route<'c> {
         }
     }
 
+    /// Whether nobody but the primary was asked.
+    pub(crate) const fn is_primary(&self) -> bool {
+        self.group == 0
+    }
+
     /// Fallbacks that are still to come.
     pub(crate) fn fallbacks_left(&self) -> usize {
         self.left().count()

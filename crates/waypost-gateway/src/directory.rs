@@ -41,7 +41,7 @@ impl ListedModel {
     /// Whether a caller may ask for it.
     pub(crate) fn is_for(&self, caller: &Caller) -> bool {
         let denied = caller.tenant.as_ref().is_some_and(|tenant| self.denied_to.contains(tenant));
-        !denied && caller.may_use(self.name.as_str())
+        !denied && caller.may_use(&self.name)
     }
 }
 

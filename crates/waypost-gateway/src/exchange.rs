@@ -101,6 +101,8 @@ impl Opened {
 impl Exchange {
     /// Makes one attempt.
     pub(crate) async fn attempt(&self, gateway: &Gateway, attempt: Attempt) -> Result<Opened, RequestError> {
+        #[cfg(test)]
+        assert!(!self.headers.contains_key("x-test-panic"), "a test asked for it");
         let target = gateway.directory().target(attempt.candidate().id()).map(Arc::clone);
         // A candidate that was removed meanwhile is nowhere any more.
         let target = target.ok_or(ErrorKind::ServiceUnavailable)?;

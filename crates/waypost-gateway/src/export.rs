@@ -267,7 +267,9 @@ impl Client {
 #[async_trait::async_trait]
 impl HttpClient for Client {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let sending = tokio::time::timeout(PATIENCE, self.clone().send(request));
-        self.runtime.spawn(async move { sending.await? }).await?
+        let client = self.clone();
+        // Timers are the runtime's, which this thread is none of.
+        let sending = async move { tokio::time::timeout(PATIENCE, client.send(request)).await? };
+        self.runtime.spawn(sending).await?
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
-use waypost::core::{OrganizationId, TenantId, UserId};
+use waypost::core::{ModelName, OrganizationId, TenantId, UserId};
 
 /// What hashes of keys begin with: the way in which they are made.
 const SCHEME: &str = "wp1$";
@@ -24,7 +24,7 @@ pub(crate) struct Caller {
     pub(crate) user: Option<UserId>,
     pub(crate) organization: Option<OrganizationId>,
     /// The only models that the key is for.
-    pub(crate) allow: Option<Vec<String>>,
+    pub(crate) allow: Option<Arc<[ModelName]>>,
 }
 
 impl Caller {
@@ -32,8 +32,8 @@ impl Caller {
     pub(crate) const ANONYMOUS: Self = Self { tenant: None, user: None, organization: None, allow: None };
 
     /// Whether the key is for a model.
-    pub(crate) fn may_use(&self, model: &str) -> bool {
-        self.allow.as_ref().is_none_or(|allow| allow.iter().any(|pattern| matches_name(pattern, model)))
+    pub(crate) fn may_use(&self, model: &ModelName) -> bool {
+        self.allow.as_ref().is_none_or(|allow| allow.contains(model))
     }
 }
 

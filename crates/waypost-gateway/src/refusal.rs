@@ -92,6 +92,7 @@ impl Refusal {
             E::RequestTooLarge { .. } => (StatusCode::BAD_REQUEST, "request_too_large"),
             E::BudgetExceeded { .. } => (StatusCode::TOO_MANY_REQUESTS, "budget_exceeded"),
             E::Rejected(rejection) => match rejection.reason {
+                RejectionReason::UnauthorizedModel => (StatusCode::FORBIDDEN, "not_allowed"),
                 RejectionReason::RateLimitExceeded => (StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded"),
                 RejectionReason::MaintenanceMode => (StatusCode::SERVICE_UNAVAILABLE, "maintenance"),
                 _ => (StatusCode::FORBIDDEN, "rejected"),

@@ -135,3 +135,49 @@ impl Server {
 async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).await.map_err(|error| StartError::Listen(address, error))
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+    use waypost_lab::http::{HttpProvider, HttpRequest, Speech};
+
+    use super::*;
+
+    async fn ask(address: SocketAddr, line: &str) -> String {
+        let body = r#"{"model":"m","messages":[]}"#;
+        let request = format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n{line}content-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn h11_a_request_that_panics_is_one_request() {
+        let provider =
+            HttpProvider::start(|request: &HttpRequest| Speech::default().answer(request)).await.unwrap();
+        let text = format!(
+            "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"\"\n[providers.a]\ntype = \"openai-compatible\"\n\
+             endpoint = \"{}\"\n[models.m]\ncandidates = [{{ provider = \"a\" }}]\n[limits.all]\nconcurrency = 1\n",
+            provider.url()
+        );
+        let server = Server::start(Config::read("w", &text).unwrap(), "w".into()).await.unwrap();
+        for _ in 0..3 {
+            let failed = ask(server.address(), "x-test-panic: 1\r\n").await;
+            assert!(failed.starts_with("HTTP/1.1 500"), "{failed}");
+            assert!(
+                failed.contains("\"code\":\"internal_error\"") && failed.contains("x-request-id"),
+                "{failed}"
+            );
+            assert_eq!((server.gateway().running(), server.gateway().router().metrics().in_flight), (0, 0));
+            let next = ask(server.address(), "").await;
+            assert!(next.starts_with("HTTP/1.1 200"), "one place at once, and it is free: {next}");
+        }
+        server.stop().await;
+    }
+}

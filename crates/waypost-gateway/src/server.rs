@@ -4,25 +4,28 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::{Request, Response};
+use futures_util::FutureExt as _;
+use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep};
 
 use crate::Gateway;
 use crate::answer::AnswerBody;
 use crate::config::ServerSettings;
+use crate::refusal::Refusal;
 
 /// The largest head of a request: 64 KiB.
 const MAX_HEAD: usize = 64 << 10;
@@ -32,6 +35,12 @@ const MAX_HEADERS: usize = 128;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// What may be sent to a client before it takes it, in bytes of the gateway's own memory.
 const SEND_BUFFER: usize = 64 << 10;
+/// Connections beyond the most that are told so at once; more are closed without a word.
+const MAX_REFUSING: usize = 64;
+/// How long one that is refused may take to hear it.
+const REFUSAL_TIME: Duration = Duration::from_secs(1);
+/// File descriptors that are not for clients' connections and those to providers.
+const OTHER_FILES: u64 = 64;
 /// How long new connections are still taken after the gateway has been told to stop, so that a load balancer that does not
 /// know yet gets answers.
 const LAME_DUCK: Duration = Duration::from_millis(250);
@@ -46,8 +55,18 @@ pub(crate) struct Listening {
 
 impl From<&ServerSettings> for Listening {
     fn from(server: &ServerSettings) -> Self {
+        // Each client may need a connection to a provider.
+        let files = rlimit::Resource::NOFILE.get_soft().map_or(u64::MAX, |files| files);
+        let room = usize::try_from(files.saturating_sub(OTHER_FILES) / 2).unwrap_or(usize::MAX).max(1);
+        if room < server.max_connections {
+            tracing::warn!(
+                files,
+                room,
+                "fewer connections than configured: there are not enough file descriptors"
+            );
+        }
         Self {
-            max_connections: server.max_connections,
+            max_connections: server.max_connections.min(room),
             header_timeout: server.header_timeout,
             write_timeout: server.write_timeout,
         }
@@ -77,6 +96,7 @@ pub(crate) async fn listen<H: Handler>(
     stop: watch::Receiver<bool>,
 ) {
     let places = Arc::new(Semaphore::new(listening.max_connections));
+    let refusing = Arc::new(Semaphore::new(MAX_REFUSING));
     let mut connections = JoinSet::new();
     let mut until = pin!(stopped_for(stop.clone(), LAME_DUCK));
     loop {
@@ -94,8 +114,13 @@ pub(crate) async fn listen<H: Handler>(
                 continue;
             }
         };
-        // Beyond the most, connections are closed at once: waiting ones would only wait.
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        // Beyond the most, connections are refused at once: waiting ones would only wait.
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            if let Ok(place) = Arc::clone(&refusing).try_acquire_owned() {
+                connections.spawn(refuse(stream, place));
+            }
+            continue;
+        };
         let serving = serve(stream, peer, handler.clone(), listening.clone(), stop.clone());
         connections.spawn(async move {
             serving.await;
@@ -104,6 +129,25 @@ pub(crate) async fn listen<H: Handler>(
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
+}
+
+/// Says that there is no room, to whoever takes it within a moment.
+async fn refuse(mut stream: TcpStream, _place: OwnedSemaphorePermit) {
+    let body =
+        r#"{"error":{"message":"the gateway is full","type":"api_error","param":null,"code":"overloaded"}}"#;
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\nconnection: close\r\n\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let told = async {
+        stream.write_all(answer.as_bytes()).await?;
+        stream.shutdown().await?;
+        // Closed with something unread, the answer would be lost.
+        while stream.read(&mut [0; 4096]).await? > 0 {}
+        io::Result::Ok(())
+    };
+    let _ = tokio::time::timeout(REFUSAL_TIME, told).await;
 }
 
 async fn stopped_for(mut stop: watch::Receiver<bool>, time: Duration) {
@@ -138,7 +182,11 @@ async fn serve<H: Handler>(
         .keep_alive_interval(Duration::from_secs(30));
     let service = service_fn(move |request| {
         let handler = handler.clone();
-        async move { Ok::<_, Infallible>(handler.handle(request, peer).await) }
+        async move {
+            // A request that panics is one that failed, not all of its connection.
+            let answered = AssertUnwindSafe(handler.handle(request, peer)).catch_unwind().await;
+            Ok::<_, Infallible>(answered.unwrap_or_else(|_| failed()))
+        }
     });
     let io = TokioIo::new(TimedStream::new(stream, listening.write_timeout));
     let mut connection = pin!(builder.serve_connection(io, service));
@@ -152,6 +200,16 @@ async fn serve<H: Handler>(
     if let Err(error) = ended {
         tracing::debug!(%error, "a client's connection ended");
     }
+}
+
+fn failed() -> Response<AnswerBody> {
+    let id = uuid::Uuid::now_v7().to_string();
+    let refusal = Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "the gateway failed");
+    let mut response = refusal.response(None, &id);
+    if let Ok(id) = HeaderValue::try_from(id) {
+        response.headers_mut().insert("x-request-id", id);
+    }
+    response
 }
 
 /// A connection whose peer must take what is written within a time.

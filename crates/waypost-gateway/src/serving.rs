@@ -165,9 +165,6 @@ impl Gateway {
             if endpoint.is_form() { form::scan(&body, &headers) } else { Scanned::of_json(&body, endpoint) };
         let scanned = scanned.map_err(Refusal::of_body)?;
         let model = ModelName::new(&scanned.model).map_err(|_| unknown_model(&scanned.model))?;
-        if !caller.may_use(model.as_str()) {
-            return Err(Refusal::new(StatusCode::FORBIDDEN, "not_allowed", "the key is not for this model"));
-        }
         let trace = self.trace(&headers);
         if let Some(recording) = recording {
             let record = recording.record();
@@ -238,6 +235,7 @@ impl Gateway {
     ) -> RoutingContext {
         let mut context = RoutingContext::default();
         context.tenant_id.clone_from(&caller.tenant);
+        context.allowed_models.clone_from(&caller.allow);
         context.organization_id.clone_from(&caller.organization);
         let said = || scanned.user.as_ref().and_then(|user| UserId::new(user).ok());
         context.user_id = caller.user.clone().or_else(said);
@@ -245,7 +243,10 @@ impl Gateway {
         context.source_ip = Some(peer.ip());
         let agent = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok());
         context.user_agent = agent.map(|agent| agent.get(..MAX_AGENT).unwrap_or(agent).into());
-        let attempt = headers.get("x-attempt").and_then(|number| number.to_str().ok()?.parse().ok());
+        // Layers above say which attempt it is, one of them.
+        let mut attempts = headers.get_all("x-attempt").iter();
+        let attempt = attempts.next().filter(|_| attempts.next().is_none());
+        let attempt = attempt.and_then(|number| number.to_str().ok()?.parse().ok());
         context.attempt_number = attempt.unwrap_or(0_u32).min(100);
         context.required_tags = self.tags_of(endpoint);
         context

@@ -523,12 +523,17 @@ impl<'a> Question<'a> {
         decision
     }
 
-    /// Whether the tenant may have its requests served as this model: it or the model that it stands for is allowed.
+    /// Whether tenant and context let requests be served as this model: it or the model that it stands for is allowed.
     fn may_use(&self, model: &ModelName) -> bool {
-        self.tenant.is_none_or(|tenant| {
-            let stands_for = || Some(self.state.snapshot.pool(self.state.snapshot.resolve(model)?).model());
-            tenant.may_ask_for(model) || stands_for().is_some_and(|model| tenant.may_ask_for(model))
-        })
+        let stands_for = || Some(self.state.snapshot.pool(self.state.snapshot.resolve(model)?).model());
+        let allows =
+            |allowed: &dyn Fn(&ModelName) -> bool| allowed(model) || stands_for().is_some_and(allowed);
+        self.tenant.is_none_or(|tenant| allows(&|model| tenant.may_ask_for(model)))
+            && self
+                .context
+                .allowed_models
+                .as_ref()
+                .is_none_or(|models| allows(&|model| models.contains(model)))
     }
 }
 

@@ -41,6 +41,8 @@ fn start_logging(telemetry: &Telemetry) {
 async fn serve(config: Config, file: PathBuf) -> Result<(), Box<dyn std::error::Error>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut hang_up = signal(SignalKind::hangup())?;
+    // As many connections as the system lets us have.
+    let _ = rlimit::increase_nofile_limit(u64::MAX);
     let server = Server::start(config, file).await?;
     tracing::info!(address = %server.address(), "waypost is listening");
     if let Some(address) = server.admin_address() {

@@ -76,11 +76,34 @@ impl State {
     async fn look_up(&self) -> io::Result<()> {
         let found = tokio::net::lookup_host((self.host.as_str(), self.port));
         let found = tokio::time::timeout(PATIENCE, found).await.map_err(|_| io::ErrorKind::TimedOut)??;
-        let addresses: Vec<_> = found.collect();
+        let addresses: Vec<_> = found.filter(|found| !is_link_local(found.ip())).collect();
         if addresses.is_empty() {
-            return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address that may be used"));
         }
         self.known.store(Some(Arc::new(Known { addresses, since: Instant::now(), is_literal: false })));
         Ok(())
+    }
+}
+
+/// Addresses that no provider has, but the metadata service of a cloud does.
+fn is_link_local(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.is_link_local() || address.is_unspecified(),
+        IpAddr::V6(address) => address.is_unicast_link_local() || address.is_unspecified(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn x01_names_do_not_lead_to_metadata() {
+        for address in ["169.254.169.254", "fe80::1", "0.0.0.0", "::", "::ffff:169.254.169.254"] {
+            assert!(is_link_local(address.parse().unwrap()), "{address}");
+        }
+        for address in ["127.0.0.1", "10.0.0.1", "::1", "2001:db8::1"] {
+            assert!(!is_link_local(address.parse().unwrap()), "{address}");
+        }
     }
 }

@@ -322,3 +322,20 @@ fn a_broken_stream_is_settled_with_its_prompt() {
     );
     rig.assert_idle();
 }
+
+/// X26: whoever may not use a model does not get it by a fallback either.
+#[test]
+fn x26_fallbacks_that_are_not_allowed_are_passed_over() {
+    let mut rig = fleet(None);
+    let names = |names: &[&str]| names.iter().map(|name| ModelName::new(name).unwrap()).collect::<Vec<_>>();
+    let chain = steady().with_max_attempts(5).with_fallback(model("any")).with_fallback(model("lax"));
+    let served = |rig: &Rig| served_by(rig, &chain, ErrorKind::InvalidResponse).0;
+    assert_eq!(served(&rig).as_deref(), Some("any"));
+    rig.context = rig.context.clone().with_allowed_models(names(&[MODEL, "lax"]));
+    assert_eq!(served(&rig).as_deref(), Some("lax"));
+    rig.context = rig.context.clone().with_allowed_models(names(&[MODEL]));
+    assert_eq!(served(&rig), None);
+    rig.context = rig.context.clone().with_allowed_models(names(&["any"]));
+    let error = rig.run(&chain, async |_| Ok(())).unwrap_err();
+    assert!(matches!(error.because(), GaveUp::NotRouted(_)), "{error:?}");
+}

@@ -3,13 +3,15 @@
 use std::collections::HashMap;
 
 use waypost::core::{
-    CandidateBuilder, CandidateId, Capability, ModelName, RoutingTableUpdate, RuleId, TenantId, Tokens,
+    CandidateBuilder, CandidateId, Capability, CapabilitySet, ModelName, NanoUsd, Pricing,
+    RoutingTableUpdate, RuleId, TenantId, Tokens,
 };
 use waypost::rules::{Condition, RoutingAction, Rule};
 
 use super::providers::Account;
 use super::{Resolver, TargetSpec};
-use crate::config::file::Candidate;
+use crate::config::file::{Candidate, CandidateLimits, Price, ProviderKind};
+use crate::config::units::Pace;
 use crate::keys::matches_name;
 use crate::upstream::TlsSettings;
 
@@ -71,31 +73,14 @@ impl Resolver<'_> {
         candidate: &Candidate,
         model: &str,
     ) -> Option<waypost::ProviderCandidate> {
-        let mut builder =
-            account.provider.kind.candidate(&account.id, model).endpoint(account.endpoint.as_str());
+        let kind = account.provider.kind;
+        let mut builder = kind.candidate(&account.id, model).endpoint(account.endpoint.as_str());
+        builder = builder.tier(candidate.tier).credential(&account.id);
         if let Some(weight) = candidate.weight {
             builder = builder.weight(weight);
         }
-        if let Some(price) = candidate.price {
-            let dollars = waypost::core::NanoUsd::from_usd;
-            let pricing = || -> Result<_, String> {
-                let price_of = |amount| dollars(amount).map_err(|error| error.to_string());
-                let pricing =
-                    waypost::core::Pricing::per_million(price_of(price.input)?, price_of(price.output)?)
-                        .map_err(|error| error.to_string())?;
-                match price.cached_input {
-                    Some(cached) => {
-                        pricing.cached_input(price_of(cached)?).map_err(|error| error.to_string())
-                    }
-                    None => Ok(pricing),
-                }
-            };
-            builder = builder.pricing(self.take(path, pricing())?);
-        } else if let Some(prices) = &self.prices {
-            match prices.find(account.provider.kind, model) {
-                Some(pricing) => builder = builder.pricing(pricing),
-                None => self.warning(path, format!("the price file has no price of `{model}`")),
-            }
+        if let Some(pricing) = self.pricing(path, kind, candidate, model) {
+            builder = builder.pricing(pricing);
         }
         if let Some(tokens) = candidate.context_window {
             builder = builder.context_window(Tokens(tokens));
@@ -103,26 +88,11 @@ impl Resolver<'_> {
         if let Some(tokens) = candidate.max_output {
             builder = builder.max_output_tokens(Tokens(tokens));
         }
-        if let Some(names) = &candidate.features {
-            let features = self.features(path, names);
-            builder = builder.features(
-                features.into_iter().chain([Capability::Streaming]).collect::<waypost::core::CapabilitySet>(),
-            );
-        }
-        let per_minute = |pace: crate::config::units::Pace| {
-            let minutes = pace.0.period().as_secs_f64() / 60.0;
-            (pace.0.quota() as f64 / minutes).max(1.0) as u64
-        };
-        if let Some(requests) = candidate.limits.requests {
-            builder = builder.requests_per_minute(u32::try_from(per_minute(requests)).unwrap_or(u32::MAX));
-        }
-        if let Some(tokens) = candidate.limits.tokens {
-            builder = builder.tokens_per_minute(per_minute(tokens));
-        }
-        if let Some(most) = candidate.limits.concurrency {
-            builder = builder.max_in_flight(most);
-        }
-        builder = builder.tier(candidate.tier).credential(&account.id);
+        let named = candidate.features.as_ref().map(|names| self.features(path, names));
+        let features = named.unwrap_or_else(|| Capability::ALL.to_vec());
+        builder =
+            builder.features(features.into_iter().chain([Capability::Streaming]).collect::<CapabilitySet>());
+        builder = bounded(builder, &candidate.limits);
         let tags = account.provider.tags.iter().chain(&candidate.tags).cloned();
         builder =
             tags.chain(account.serves.iter().map(|served| served.tag())).fold(builder, CandidateBuilder::tag);
@@ -133,6 +103,24 @@ impl Resolver<'_> {
             builder = builder.zone(zone);
         }
         self.take(path, builder.build())
+    }
+
+    /// What a candidate costs: as it says itself, else as the price file says.
+    fn pricing(
+        &mut self,
+        path: &[&str],
+        kind: ProviderKind,
+        candidate: &Candidate,
+        model: &str,
+    ) -> Option<Pricing> {
+        if let Some(price) = candidate.price {
+            return self.take(path, priced(price));
+        }
+        let found = self.prices.as_ref()?.find(kind, model);
+        if found.is_none() {
+            self.warning(path, format!("the price file has no price of `{model}`"));
+        }
+        found
     }
 
     pub(super) fn features(&mut self, path: &[&str], names: &[String]) -> Vec<Capability> {
@@ -213,6 +201,33 @@ impl Resolver<'_> {
             Some(crate::directory::ListedModel { name, owned_by: "waypost".to_owned(), denied_to })
         };
         self.names_of_models().into_iter().filter_map(listed).collect()
+    }
+}
+
+fn priced(price: Price) -> Result<Pricing, String> {
+    let dollars = |amount| NanoUsd::from_usd(amount).map_err(|error| error.to_string());
+    let pricing = Pricing::per_million(dollars(price.input)?, dollars(price.output)?);
+    let cached = price.cached_input.map(dollars).transpose()?;
+    let pricing =
+        pricing.and_then(|pricing| cached.map_or(Ok(pricing), |cached| pricing.cached_input(cached)));
+    pricing.map_err(|error| error.to_string())
+}
+
+/// What its provider lets its key do, per minute.
+fn bounded(mut builder: CandidateBuilder, limits: &CandidateLimits) -> CandidateBuilder {
+    let per_minute = |pace: Pace| {
+        let minutes = pace.0.period().as_secs_f64() / 60.0;
+        (pace.0.quota() as f64 / minutes).max(1.0) as u64
+    };
+    if let Some(requests) = limits.requests {
+        builder = builder.requests_per_minute(u32::try_from(per_minute(requests)).unwrap_or(u32::MAX));
+    }
+    if let Some(tokens) = limits.tokens {
+        builder = builder.tokens_per_minute(per_minute(tokens));
+    }
+    match limits.concurrency {
+        Some(most) => builder.max_in_flight(most),
+        None => builder,
     }
 }
 

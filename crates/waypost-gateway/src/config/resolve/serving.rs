@@ -81,7 +81,10 @@ impl Resolver<'_> {
                 let organization = key.organization.as_ref();
                 let organization = organization.and_then(|name| self.take(&path, OrganizationId::new(name)));
                 let tenant = TenantId::new(name).ok();
-                if !ring.add(&hash, Caller { tenant, user, organization, allow: key.allow.clone() }) {
+                let allow = key.allow.as_ref();
+                let allow =
+                    allow.map(|allow| self.allowed(&["tenants", name, "keys", &place, "allow"], allow));
+                if !ring.add(&hash, Caller { tenant, user, organization, allow: allow.map(Into::into) }) {
                     self.problem(&path, "the same key stands twice");
                 }
             }

@@ -6,7 +6,6 @@ use waypost::core::{ModelName, ProviderId, RoutingTableUpdate, TenantId, TenantR
 
 use super::Resolver;
 use super::providers::Account;
-use crate::config::file::Tenant;
 use crate::keys::matches_name;
 
 impl Resolver<'_> {
@@ -16,7 +15,10 @@ impl Resolver<'_> {
             let path = ["tenants", name.as_str()];
             let Some(id) = self.take(&path, TenantId::new(name)) else { continue };
             let config = TenantRoutingConfig {
-                allowed_models: self.allowed(&path, tenant),
+                allowed_models: tenant
+                    .allow
+                    .as_ref()
+                    .map(|allow| self.allowed(&[path[0], path[1], "allow"], allow)),
                 allowed_providers: tenant
                     .providers
                     .as_ref()
@@ -33,23 +35,20 @@ impl Resolver<'_> {
         updates
     }
 
-    pub(super) fn allowed(&mut self, path: &[&str; 2], tenant: &Tenant) -> Option<Vec<ModelName>> {
-        let patterns = tenant.allow.as_ref()?;
+    /// The models that patterns name.
+    pub(super) fn allowed(&mut self, path: &[&str], patterns: &[String]) -> Vec<ModelName> {
         let known = self.names_of_models();
         let mut allowed = BTreeSet::new();
         for (place, pattern) in patterns.iter().enumerate() {
             let met: Vec<_> = known.iter().filter(|name| matches_name(pattern, name)).collect();
             if met.is_empty() {
-                self.unknown(
-                    &[path[0], path[1], "allow", &place.to_string()],
-                    "model",
-                    pattern,
-                    known.iter().copied(),
-                );
+                let place = place.to_string();
+                let path: Vec<_> = path.iter().copied().chain([place.as_str()]).collect();
+                self.unknown(&path, "model", pattern, known.iter().copied());
             }
             allowed.extend(met.into_iter().filter_map(|name| ModelName::new(name).ok()));
         }
-        Some(allowed.into_iter().collect())
+        allowed.into_iter().collect()
     }
 
     pub(super) fn providers(
