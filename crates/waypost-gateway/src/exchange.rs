@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
@@ -107,8 +108,10 @@ impl Exchange {
         // A candidate that was removed meanwhile is nowhere any more.
         let target = target.ok_or(ErrorKind::ServiceUnavailable)?;
         let settlement = Settlement::new(Arc::clone(gateway.router().clock()), self.prompt);
-        let make =
-            |connection: &crate::upstream::Connection| self.request(&target, &attempt, connection.is_http2());
+        let wall = gateway.router().clock().wall();
+        let make = |connection: &crate::upstream::Connection| {
+            self.request(&target, &attempt, connection.is_http2(), wall)
+        };
         let sent = target.upstream.send(make, || attempt.connected()).await;
         let response = sent.map_err(|error| match error {
             UpstreamError::Connect(error) => RequestError::from(error),
@@ -146,7 +149,13 @@ impl Exchange {
     }
 
     /// What is sent. The body is the client's but for the model's name, and the wish for usage at a stream's end.
-    fn request(&self, target: &Target, attempt: &Attempt, is_http2: bool) -> Request<RequestBody> {
+    fn request(
+        &self,
+        target: &Target,
+        attempt: &Attempt,
+        is_http2: bool,
+        wall: SystemTime,
+    ) -> Request<RequestBody> {
         let mut request = Request::new(self.sent_body(target));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.uri(target, is_http2);
@@ -173,6 +182,11 @@ impl Exchange {
         }
         if is_http2 {
             *request.version_mut() = Version::HTTP_2;
+        }
+        if let Some(keys) = &target.aws
+            && let Err(error) = keys.sign(&mut request, &target.authority, wall)
+        {
+            tracing::error!(%error, "a request could not be signed");
         }
         request
     }

@@ -109,6 +109,7 @@ mod serve;
 mod server;
 mod serving;
 mod settlement;
+mod signing;
 mod sse;
 mod target;
 mod upstream;

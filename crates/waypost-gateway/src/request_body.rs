@@ -2,11 +2,13 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::fmt::Write as _;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use sha2::{Digest as _, Sha256};
 
 /// A body that is sent as the parts that it consists of. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -15,6 +17,16 @@ pub(crate) struct RequestBody(VecDeque<Bytes>);
 impl RequestBody {
     pub(crate) fn new(parts: impl IntoIterator<Item = Bytes>) -> Self {
         Self(parts.into_iter().filter(|part| !part.is_empty()).collect())
+    }
+
+    /// The SHA-256 of all of it, in hexadecimal digits.
+    pub(crate) fn sha256(&self) -> String {
+        let mut hasher = Sha256::new();
+        self.0.iter().for_each(|part| hasher.update(part));
+        hasher.finalize().iter().fold(String::with_capacity(64), |mut digits, byte| {
+            let _ = write!(digits, "{byte:02x}");
+            digits
+        })
     }
 
     /// How many bytes it has.

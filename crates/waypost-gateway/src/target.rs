@@ -12,6 +12,7 @@ use waypost::core::CandidateId;
 use crate::Endpoint;
 use crate::config::{ProviderKind, TargetSpec};
 use crate::gateway::SetupError;
+use crate::signing::AwsKeys;
 use crate::upstream::{Origin, TlsSettings, Upstream};
 
 /// How a candidate is reached.
@@ -24,6 +25,7 @@ pub(crate) struct Target {
     /// Path and query, by endpoint.
     paths: Vec<(Endpoint, PathAndQuery)>,
     pub(crate) authorization: Option<(HeaderName, HeaderValue)>,
+    pub(crate) aws: Option<AwsKeys>,
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
     /// What must never be told to a client.
     pub(crate) secret: Option<SecretString>,
@@ -53,8 +55,9 @@ impl Target {
             is_tls: spec.origin.is_tls,
             paths,
             authorization: key.map(|header| header.ok_or_else(|| bad("its key is not valid"))).transpose()?,
+            aws: spec.aws.clone(),
             headers: headers.ok_or_else(|| bad("its headers are not valid"))?,
-            secret: spec.key.clone(),
+            secret: spec.key.clone().or_else(|| spec.aws.as_ref().map(|aws| aws.secret_key.clone())),
             model: Bytes::from(crate::dialect::quoted(spec.id.model.as_str())),
         })
     }

@@ -111,7 +111,8 @@ pub(crate) struct Provider {
     /// What it is: which addresses, headers and errors are its.
     #[serde(rename = "type")]
     pub(crate) kind: ProviderKind,
-    /// The base URL of its API. Required for azure-openai, vertex and openai-compatible; of the others the vendor's.
+    /// The base URL of its API. Required for azure-openai, vertex and openai-compatible; of the others the vendor's, of
+    /// Bedrock that of the region in `aws`.
     #[serde(default)]
     pub(crate) endpoint: Option<String>,
     /// Its key. Without one nothing is sent, as self-hosted engines like it.
@@ -120,6 +121,9 @@ pub(crate) struct Provider {
     /// Several keys, which are used in turn: each counts as a provider of its own, `name`, `name-2` and so on.
     #[serde(default)]
     pub(crate) api_keys: Vec<SecretSource>,
+    /// Bedrock: what requests are signed with, where there is no key.
+    #[serde(default)]
+    pub(crate) aws: Option<Aws>,
     /// Where it is.
     #[serde(default)]
     pub(crate) region: Option<String>,
@@ -143,6 +147,23 @@ pub(crate) struct Provider {
     pub(crate) headers: BTreeMap<String, String>,
 }
 
+/// Credentials of AWS: requests are signed with them (Signature Version 4).
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Aws {
+    /// The region, such as us-east-1.
+    pub(crate) region: String,
+    /// The id of the access key.
+    #[serde(default)]
+    pub(crate) access_key: Option<SecretSource>,
+    /// The secret access key.
+    #[serde(default)]
+    pub(crate) secret_key: Option<SecretSource>,
+    /// The token of temporary credentials.
+    #[serde(default)]
+    pub(crate) session_token: Option<SecretSource>,
+}
+
 /// What a provider is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -157,7 +178,7 @@ pub(crate) enum ProviderKind {
     Vertex,
     /// Google Gemini, by its OpenAI-compatible API.
     Gemini,
-    /// Amazon Bedrock with an API key, by its OpenAI-compatible API.
+    /// Amazon Bedrock, by its OpenAI-compatible API, with a key or with signed requests.
     Bedrock,
     /// Cohere.
     Cohere,

@@ -27,6 +27,7 @@ use crate::config::prices::Prices;
 use crate::config::rules;
 use crate::config::structure::did_you_mean;
 use crate::keys::KeyRing;
+use crate::signing::AwsKeys;
 use crate::upstream::{Origin, TlsSettings};
 
 /// A configuration in the types that use it.
@@ -86,6 +87,7 @@ pub(crate) struct TargetSpec {
     pub(crate) serves: Vec<Endpoint>,
     pub(crate) api_version: Option<String>,
     pub(crate) key: Option<SecretString>,
+    pub(crate) aws: Option<AwsKeys>,
     pub(crate) headers: Vec<(String, String)>,
 }
 

@@ -14,6 +14,7 @@ mod observability;
 mod process;
 mod rig;
 mod security;
+mod signing;
 mod streams;
 mod transcripts;
 mod upstream_faults;

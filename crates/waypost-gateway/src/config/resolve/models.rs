@@ -241,6 +241,7 @@ fn target(account: &Account<'_>, id: CandidateId) -> TargetSpec {
         serves: account.serves.clone(),
         api_version: account.provider.api_version.clone(),
         key: account.key.clone(),
+        aws: account.aws.clone(),
         headers: account.provider.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
     }
 }

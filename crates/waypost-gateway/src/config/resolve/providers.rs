@@ -4,7 +4,8 @@ use secrecy::SecretString;
 
 use super::Resolver;
 use crate::Endpoint;
-use crate::config::file::Provider;
+use crate::config::file::{Provider, ProviderKind};
+use crate::signing::AwsKeys;
 use crate::upstream::Origin;
 
 /// A provider under one of its keys.
@@ -15,6 +16,7 @@ pub(super) struct Account<'f> {
     pub(super) id: String,
     pub(super) provider: &'f Provider,
     pub(super) key: Option<SecretString>,
+    pub(super) aws: Option<AwsKeys>,
     pub(super) endpoint: waypost::core::Endpoint,
     pub(super) origin: Origin,
     pub(super) base_path: String,
@@ -31,6 +33,7 @@ impl<'f> Resolver<'f> {
             if provider.api_key.is_some() && !provider.api_keys.is_empty() {
                 self.problem(&path, "`api_key` and `api_keys` exclude each other");
             }
+            let aws = self.aws(&path, provider);
             let sources: Vec<_> = provider.api_key.iter().chain(&provider.api_keys).collect();
             for place in 0..sources.len().max(1) {
                 let key = sources.get(place).and_then(|source| self.secret(&path, source));
@@ -43,7 +46,8 @@ impl<'f> Resolver<'f> {
                 }
                 let (endpoint, origin) = (endpoint.clone(), origin.clone());
                 let (base_path, serves) = (base_path.clone(), serves.clone());
-                accounts.push(Account { name, id, provider, key, endpoint, origin, base_path, serves });
+                let aws = aws.clone();
+                accounts.push(Account { name, id, provider, key, aws, endpoint, origin, base_path, serves });
             }
         }
         accounts
@@ -55,7 +59,11 @@ impl<'f> Resolver<'f> {
         provider: &Provider,
     ) -> Option<(waypost::core::Endpoint, Origin, String)> {
         let path = [path[0], path[1], "endpoint"];
-        let Some(url) = provider.endpoint.as_deref().or(provider.kind.default_endpoint()) else {
+        let regional = provider.aws.as_ref().filter(|_| provider.kind == ProviderKind::Bedrock);
+        let regional =
+            regional.map(|aws| format!("https://bedrock-runtime.{}.amazonaws.com/openai/v1", aws.region));
+        let usual = regional.as_deref().or(provider.kind.default_endpoint());
+        let Some(url) = provider.endpoint.as_deref().or(usual) else {
             self.problem(&path, "`endpoint` is missing: its address cannot be known");
             return None;
         };
@@ -80,6 +88,35 @@ impl<'f> Resolver<'f> {
         let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
         let base_path = uri.path().trim_end_matches('/').to_owned();
         Some((endpoint, Origin { is_tls, host, port }, base_path))
+    }
+
+    /// Credentials to sign with. A region alone says only where Bedrock is.
+    fn aws(&mut self, path: &[&str; 2], provider: &Provider) -> Option<AwsKeys> {
+        let aws = provider.aws.as_ref()?;
+        let place = [path[0], path[1], "aws"];
+        if provider.kind != ProviderKind::Bedrock {
+            self.problem(&place, "only requests to bedrock are signed");
+        }
+        let has_key = provider.api_key.is_some() || !provider.api_keys.is_empty();
+        let (access, secret) = match (&aws.access_key, &aws.secret_key) {
+            (Some(_), Some(_)) if has_key => {
+                self.problem(&place, "a key and credentials to sign with exclude each other");
+                return None;
+            }
+            (Some(access), Some(secret)) => (access, secret),
+            (None, None) if has_key => return None,
+            _ => {
+                self.problem(&place, "`access_key` and `secret_key` are both needed to sign with");
+                return None;
+            }
+        };
+        let token = aws.session_token.as_ref();
+        Some(AwsKeys {
+            access_key: self.secret(&place, access)?,
+            secret_key: self.secret(&place, secret)?,
+            session_token: token.and_then(|source| self.secret(&place, source)),
+            region: aws.region.clone(),
+        })
     }
 
     pub(super) fn serves(&mut self, path: &[&str; 2], provider: &Provider) -> Vec<Endpoint> {
