@@ -1,26 +1,24 @@
 //! What a request must be before it is looked at: its host, its key, its headers.
 
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HOST, HeaderMap, HeaderValue};
-use http::{Request, StatusCode, Version};
+use http::{Request, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 
 use crate::Endpoint;
 use crate::refusal::Refusal;
 
 /// The key that a request was sent with, if it was sent with one: `Authorization: Bearer`, or `x-api-key` as Anthropic's
-/// clients send it.
+/// clients send it, or `x-goog-api-key` as Google's do.
 pub(crate) fn key_of(headers: &HeaderMap) -> Result<Option<&[u8]>, Refusal> {
-    let mut bearers = headers.get_all(AUTHORIZATION).iter();
-    let mut plain = headers.get_all("x-api-key").iter();
-    let (bearer, second) = (bearers.next(), bearers.next());
-    let (key, other) = (plain.next(), plain.next());
-    if second.or(other).is_some() {
-        return Err(Refusal::no_key());
+    let only = |name: &str| {
+        let mut values = headers.get_all(name).iter().map(HeaderValue::as_bytes);
+        let value = values.next();
+        if values.next().is_some() { Err(Refusal::no_key()) } else { Ok(value) }
+    };
+    if let Some(bearer) = only(AUTHORIZATION.as_str())? {
+        return bearer.strip_prefix(b"Bearer ").map(Some).ok_or_else(Refusal::no_key);
     }
-    match (bearer, key) {
-        (Some(bearer), _) => bearer.as_bytes().strip_prefix(b"Bearer ").map(Some).ok_or_else(Refusal::no_key),
-        (None, key) => Ok(key.map(HeaderValue::as_bytes)),
-    }
+    Ok(only("x-api-key")?.or(only("x-goog-api-key")?))
 }
 
 /// Whether a request names one host, as HTTP/1.1 demands.
@@ -40,6 +38,16 @@ pub(crate) fn check_host(request: &Request<Incoming>) -> Result<(), Refusal> {
         ([], ..) => bad("`Host` is missing"),
         _ => bad("`Host` stands twice"),
     }
+}
+
+/// Whether a stream of Gemini's is asked for as events: its other form is one list that is never whole.
+pub(crate) fn check_query(uri: &Uri, endpoint: Endpoint) -> Result<(), Refusal> {
+    let is_asked = || uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "alt=sse"));
+    if endpoint != Endpoint::StreamGenerateContent || is_asked() {
+        return Ok(());
+    }
+    let message = "streams are sent as events: ask for `alt=sse`";
+    Err(Refusal::new(StatusCode::BAD_REQUEST, "invalid_request", message))
 }
 
 /// Whether the headers say what the endpoint takes.

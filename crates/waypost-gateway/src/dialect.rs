@@ -124,6 +124,7 @@ impl Dialect {
             Self::Chunks => hear_chunk(data),
             Self::Messages => hear_named(event, data, message_event),
             Self::Responses => hear_named(event, data, response_event),
+            Self::Gemini => hear_gemini(data),
         }
     }
 
@@ -133,6 +134,8 @@ impl Dialect {
             Self::Chunks => event.data().is_some_and(is_plain_chunk),
             Self::Messages => event.field("event") == Some(b"content_block_delta"),
             Self::Responses => event.field("event").is_some_and(|name| name.ends_with(b".delta")),
+            // Every chunk says usage.
+            Self::Gemini => false,
         };
         if plain { CONTENT } else { self.hear(event) }
     }
@@ -146,6 +149,9 @@ impl Dialect {
             ),
             Self::Responses => format!(
                 "event: error\ndata: {{\"type\":\"error\",\"code\":{code},\"message\":{message},\"param\":null}}\n\n"
+            ),
+            Self::Gemini => format!(
+                "data: {{\"error\":{{\"code\":500,\"message\":{message},\"status\":\"INTERNAL\",\"reason\":{code}}}}}\n\n"
             ),
             Self::Messages => format!(
                 "event: error\ndata: {{\"type\":\"error\",\"error\":{{\"type\":\"api_error\",\"message\":{message}}}}}\n\n"
@@ -196,6 +202,50 @@ fn hear_chunk(data: &[u8]) -> Heard {
         ended: false,
         usage: chunk.usage,
         only_usage: choices.is_empty() && chunk.usage.is_some() && !says(chunk.error),
+    }
+}
+
+/// A chunk of Gemini's own API.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Generated<'a> {
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    candidates: Option<Vec<Candidate<'a>>>,
+    #[serde(default)]
+    usage_metadata: Option<Usage>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Candidate<'a> {
+    #[serde(borrow, default)]
+    content: Option<Content<'a>>,
+    #[serde(borrow, default)]
+    finish_reason: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Content<'a> {
+    #[serde(borrow, default)]
+    parts: Option<&'a RawValue>,
+}
+
+fn hear_gemini(data: &[u8]) -> Heard {
+    let Ok(chunk) = serde_json::from_slice::<Generated<'_>>(data) else { return Heard::default() };
+    let candidates = chunk.candidates.unwrap_or_default();
+    let finished = candidates.iter().any(|candidate| says(candidate.finish_reason));
+    let content =
+        candidates.iter().any(|candidate| says(candidate.content.as_ref().and_then(|said| said.parts)));
+    Heard {
+        commits: content || finished,
+        content,
+        error: says(chunk.error),
+        finished,
+        ended: false,
+        usage: chunk.usage_metadata,
+        only_usage: false,
     }
 }
 
@@ -300,7 +350,7 @@ mod tests {
 
     #[test]
     fn p9_errors_are_valid_events_of_their_protocol() {
-        for dialect in [Dialect::Chunks, Dialect::Responses, Dialect::Messages] {
+        for dialect in [Dialect::Chunks, Dialect::Responses, Dialect::Messages, Dialect::Gemini] {
             let event = dialect.error_event("stream_interrupted", "broke \"off\"\n\n");
             let heard = hear(dialect, &event);
             assert!(heard.error, "{event}");

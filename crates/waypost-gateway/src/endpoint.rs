@@ -16,6 +16,10 @@ pub enum Endpoint {
     Responses,
     /// `/v1/messages`, Anthropic.
     Messages,
+    /// `/v1beta/models/{model}:generateContent`, Gemini.
+    GenerateContent,
+    /// `/v1beta/models/{model}:streamGenerateContent?alt=sse`, Gemini.
+    StreamGenerateContent,
     /// `/v1/rerank`, Cohere and Jina.
     Rerank,
     /// `/v1/audio/speech`, OpenAI.
@@ -41,16 +45,20 @@ pub(crate) enum Dialect {
     Responses,
     /// Named events of Anthropic's messages.
     Messages,
+    /// Chunks of Gemini's own API, whose stream ends without a word.
+    Gemini,
 }
 
 impl Endpoint {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::ChatCompletions,
         Self::Completions,
         Self::Embeddings,
         Self::Responses,
         Self::Messages,
+        Self::GenerateContent,
+        Self::StreamGenerateContent,
         Self::Rerank,
         Self::Speech,
         Self::Transcriptions,
@@ -62,11 +70,24 @@ impl Endpoint {
 
     /// The endpoint of a path, compared byte for byte.
     pub fn of_path(path: &str) -> Option<Self> {
+        if let Some((_, method)) = gemini_path(path) {
+            return Self::ALL.into_iter().find(|endpoint| endpoint.path().ends_with(method));
+        }
         let rest = path.strip_prefix("/v1")?;
-        Self::ALL.into_iter().find(|endpoint| endpoint.path() == rest)
+        Self::ALL.into_iter().find(|endpoint| !endpoint.is_gemini() && endpoint.path() == rest)
     }
 
-    /// Its path after the version.
+    /// The model that a path names, where paths do.
+    pub(crate) fn model_of(path: &str) -> Option<&str> {
+        gemini_path(path).map(|(model, _)| model)
+    }
+
+    /// Whether its requests name the model in their paths, and go as Gemini's own API has them.
+    pub(crate) const fn is_gemini(self) -> bool {
+        matches!(self, Self::GenerateContent | Self::StreamGenerateContent)
+    }
+
+    /// Its path after the version; `{model}` where it names the model.
     pub const fn path(self) -> &'static str {
         match self {
             Self::ChatCompletions => "/chat/completions",
@@ -74,6 +95,8 @@ impl Endpoint {
             Self::Embeddings => "/embeddings",
             Self::Responses => "/responses",
             Self::Messages => "/messages",
+            Self::GenerateContent => "/models/{model}:generateContent",
+            Self::StreamGenerateContent => "/models/{model}:streamGenerateContent",
             Self::Rerank => "/rerank",
             Self::Speech => "/audio/speech",
             Self::Transcriptions => "/audio/transcriptions",
@@ -92,6 +115,8 @@ impl Endpoint {
             Self::Embeddings => "embeddings",
             Self::Responses => "responses",
             Self::Messages => "messages",
+            Self::GenerateContent => "generate-content",
+            Self::StreamGenerateContent => "stream-generate-content",
             Self::Rerank => "rerank",
             Self::Speech => "speech",
             Self::Transcriptions => "transcriptions",
@@ -120,15 +145,28 @@ impl Endpoint {
     /// Whether its answers are text, which is counted in tokens.
     pub(crate) const fn is_text(self) -> bool {
         matches!(self, Self::ChatCompletions | Self::Completions | Self::Responses | Self::Messages)
+            || self.is_gemini()
     }
 
     pub(crate) const fn dialect(self) -> Dialect {
         match self {
             Self::Responses => Dialect::Responses,
             Self::Messages => Dialect::Messages,
+            Self::GenerateContent | Self::StreamGenerateContent => Dialect::Gemini,
             _ => Dialect::Chunks,
         }
     }
+}
+
+/// The model and the method that a path of Gemini's API names. Names with characters that would have to be encoded are
+/// none.
+fn gemini_path(path: &str) -> Option<(&str, &'static str)> {
+    let (model, method) = path.strip_prefix("/v1beta/models/")?.rsplit_once(':')?;
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let known =
+        [":generateContent", ":streamGenerateContent"].into_iter().find(|known| &known[1..] == method)?;
+    (!model.is_empty() && model.bytes().all(is_plain) && model != "." && model != "..")
+        .then_some((model, known))
 }
 
 impl fmt::Display for Endpoint {
@@ -144,7 +182,9 @@ mod tests {
     #[test]
     fn b23_paths_are_compared_byte_for_byte() {
         for endpoint in Endpoint::ALL {
-            assert_eq!(Endpoint::of_path(&format!("/v1{}", endpoint.path())), Some(endpoint));
+            let version = if endpoint.is_gemini() { "/v1beta" } else { "/v1" };
+            let path = format!("{version}{}", endpoint.path().replace("{model}", "gemini-2.5-pro"));
+            assert_eq!(Endpoint::of_path(&path), Some(endpoint));
             assert_eq!(Endpoint::named(endpoint.as_str()), Some(endpoint));
         }
         let others = [
@@ -160,6 +200,13 @@ mod tests {
             "",
             "/v1/chat/completions\0",
             "/V1/chat/completions",
+            "/v1/models/{model}:generateContent",
+            "/v1beta/models/a/b:generateContent",
+            "/v1beta/models/..:generateContent",
+            "/v1beta/models/:generateContent",
+            "/v1beta/models/a%2e:generateContent",
+            "/v1beta/models/a:countTokens",
+            "/v1beta/models/a:generateContent/",
         ];
         assert!(others.into_iter().all(|path| Endpoint::of_path(path).is_none()));
     }

@@ -52,7 +52,7 @@ pub(crate) struct Exchange {
     pub(crate) endpoint: Endpoint,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
-    pub(crate) model_at: std::ops::Range<usize>,
+    pub(crate) model_at: Option<std::ops::Range<usize>>,
     pub(crate) stream: bool,
     pub(crate) stream_usage: StreamUsage,
     pub(crate) prompt: Tokens,
@@ -177,7 +177,7 @@ impl Exchange {
         if self.endpoint == Endpoint::Messages && !headers.contains_key("anthropic-version") {
             headers.insert("anthropic-version", HeaderValue::from_static(ANTHROPIC_VERSION));
         }
-        for (name, value) in target.headers.iter().chain(&target.authorization) {
+        for (name, value) in target.headers.iter().chain(target.authorization(self.endpoint)) {
             headers.insert(name, value.clone());
         }
         if is_http2 {
@@ -216,7 +216,8 @@ impl Exchange {
     }
 
     fn sent_body(&self, target: &Target) -> RequestBody {
-        let (body, at) = (&self.body, &self.model_at);
+        let body = &self.body;
+        let Some(at) = &self.model_at else { return RequestBody::new([body.clone()]) };
         let model = if self.endpoint.is_form() {
             target.model.slice(1..target.model.len() - 1)
         } else {
@@ -365,7 +366,7 @@ fn read_whole(target: &Target, body: &Bytes) -> Result<Said, RequestError> {
     struct Whole<'a> {
         #[serde(borrow, default)]
         error: Option<&'a RawValue>,
-        #[serde(default)]
+        #[serde(default, alias = "usageMetadata")]
         usage: Option<Usage>,
     }
     let failed = || RequestError::from(ErrorResponse::new(200).body(redacted(body.clone(), target)));

@@ -173,6 +173,7 @@ const fn operation(endpoint: Endpoint) -> &'static str {
     match endpoint {
         Endpoint::ChatCompletions | Endpoint::Responses | Endpoint::Messages => "chat",
         Endpoint::Completions => "text_completion",
+        Endpoint::GenerateContent | Endpoint::StreamGenerateContent => "generate_content",
         other => other.as_str(),
     }
 }

@@ -26,7 +26,7 @@ pub(crate) fn scan(body: &[u8], headers: &HeaderMap) -> Result<Scanned, BadBody>
         std::str::from_utf8(&body[at.clone()]).ok().filter(|model| !model.is_empty() && model.len() <= 256);
     Ok(Scanned {
         model: model.ok_or_else(missing)?.to_owned(),
-        model_at: at,
+        model_at: Some(at),
         stream: false,
         prompt_bytes: 0,
         max_tokens: None,
@@ -82,7 +82,10 @@ mod tests {
     #[test]
     fn the_model_is_found_where_it_stands() {
         let scanned = scan(FORM, &headers("x")).unwrap();
-        assert_eq!((scanned.model.as_str(), &FORM[scanned.model_at]), ("whisper-1", &b"whisper-1"[..]));
+        assert_eq!(
+            (scanned.model.as_str(), &FORM[scanned.model_at.unwrap()]),
+            ("whisper-1", &b"whisper-1"[..])
+        );
         assert!(scan(FORM, &headers("y")).is_err() && scan(FORM, &HeaderMap::new()).is_err());
         assert_eq!(scan(&[FORM, FORM].concat(), &headers("x")).unwrap_err().message, "`model` stands twice");
     }

@@ -146,7 +146,7 @@ impl Gateway {
         body: &[u8],
         tenant: Option<&str>,
     ) -> Result<Explanation, ExplainError> {
-        let scanned = Scanned::of_json(body, endpoint).map_err(|bad| ExplainError(bad.message))?;
+        let scanned = Scanned::of_json(body, endpoint, "").map_err(|bad| ExplainError(bad.message))?;
         let tenant =
             tenant.map(TenantId::new).transpose().map_err(|error| ExplainError(error.to_string()))?;
         let caller = Caller { tenant, ..Caller::ANONYMOUS };

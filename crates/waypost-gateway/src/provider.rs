@@ -65,8 +65,11 @@ impl ProviderKind {
                 E::ImageVariations,
             ],
             Self::Anthropic => &[E::Messages, E::ChatCompletions],
-            Self::Vertex | Self::Bedrock => &[E::ChatCompletions],
-            Self::Gemini => &[E::ChatCompletions, E::Embeddings],
+            Self::Bedrock => &[E::ChatCompletions],
+            Self::Vertex => &[E::ChatCompletions, E::GenerateContent, E::StreamGenerateContent],
+            Self::Gemini => {
+                &[E::ChatCompletions, E::Embeddings, E::GenerateContent, E::StreamGenerateContent]
+            }
             Self::Cohere => &[E::Rerank, E::ChatCompletions, E::Embeddings],
             Self::OpenaiCompatible => &[
                 E::ChatCompletions,
@@ -80,9 +83,18 @@ impl ProviderKind {
         }
     }
 
-    /// The path of a request below its endpoint's own.
-    pub(crate) fn path(self, endpoint: Endpoint, model: &ModelName, api_version: Option<&str>) -> String {
-        match (self, api_version) {
+    /// The path of a request at a provider whose base URL has the path `base`.
+    pub(crate) fn path(
+        self,
+        base: &str,
+        endpoint: Endpoint,
+        model: &ModelName,
+        api_version: Option<&str>,
+    ) -> String {
+        if endpoint.is_gemini() {
+            return self.gemini_path(base, endpoint, model);
+        }
+        let path = match (self, api_version) {
             (Self::AzureOpenai, Some(version)) => {
                 let deployment = percent_encoded(model.as_str());
                 format!("/openai/deployments/{deployment}{}?api-version={version}", endpoint.path())
@@ -91,12 +103,25 @@ impl ProviderKind {
             (Self::Cohere, _) if endpoint == Endpoint::Rerank => "/v2/rerank".to_owned(),
             (Self::Cohere, _) => format!("/compatibility/v1{}", endpoint.path()),
             _ => endpoint.path().to_owned(),
-        }
+        };
+        format!("{base}{path}")
+    }
+
+    /// Google's own API is beside the one that speaks as OpenAI does.
+    fn gemini_path(self, base: &str, endpoint: Endpoint, model: &ModelName) -> String {
+        let own = ["/openai", "/endpoints/openapi"].into_iter().find_map(|ending| base.strip_suffix(ending));
+        let publisher = if self == Self::Vertex { "/publishers/google" } else { "" };
+        let method = endpoint.path().replace("{model}", &percent_encoded(model.as_str()));
+        let streamed = if endpoint == Endpoint::StreamGenerateContent { "?alt=sse" } else { "" };
+        format!("{}{publisher}{method}{streamed}", own.unwrap_or(base))
     }
 
     /// The header that its key is sent in.
-    pub(crate) fn authorization(self, key: &str) -> Option<(HeaderName, HeaderValue)> {
+    pub(crate) fn authorization(self, endpoint: Endpoint, key: &str) -> Option<(HeaderName, HeaderValue)> {
         let (name, value) = match self {
+            Self::Gemini if endpoint.is_gemini() => {
+                (HeaderName::from_static("x-goog-api-key"), key.to_owned())
+            }
             Self::AzureOpenai => (HeaderName::from_static("api-key"), key.to_owned()),
             Self::Anthropic => (HeaderName::from_static("x-api-key"), key.to_owned()),
             _ => (AUTHORIZATION, format!("Bearer {key}")),
@@ -127,18 +152,38 @@ mod tests {
     #[test]
     fn b40_names_of_models_are_no_paths() {
         let model = ModelName::new("../../x?y=z/#").unwrap();
-        let path = ProviderKind::AzureOpenai.path(Endpoint::ChatCompletions, &model, Some("2024-10-21"));
+        let path = ProviderKind::AzureOpenai.path("", Endpoint::ChatCompletions, &model, Some("2024-10-21"));
         let expected =
             "/openai/deployments/..%2F..%2Fx%3Fy%3Dz%2F%23/chat/completions?api-version=2024-10-21";
         assert_eq!(path, expected);
     }
 
     #[test]
+    fn googles_own_paths_are_beside_those_that_speak_as_openai_does() {
+        let model = ModelName::new("gemini-2.5-pro").unwrap();
+        let path = |kind: ProviderKind, base: &str, endpoint| kind.path(base, endpoint, &model, None);
+        let stream = Endpoint::StreamGenerateContent;
+        assert_eq!(
+            path(ProviderKind::Gemini, "/v1beta/openai", stream),
+            "/v1beta/models/gemini-2.5-pro:streamGenerateContent?alt=sse"
+        );
+        let vertex = "/v1/projects/p/locations/eu/endpoints/openapi";
+        assert_eq!(
+            path(ProviderKind::Vertex, vertex, Endpoint::GenerateContent),
+            "/v1/projects/p/locations/eu/publishers/google/models/gemini-2.5-pro:generateContent"
+        );
+        assert_eq!(
+            path(ProviderKind::Vertex, vertex, Endpoint::ChatCompletions),
+            format!("{vertex}/chat/completions")
+        );
+    }
+
+    #[test]
     fn keys_are_never_shown() {
         for kind in [ProviderKind::Openai, ProviderKind::AzureOpenai, ProviderKind::Anthropic] {
-            let header = kind.authorization("sk-canary").unwrap();
+            let header = kind.authorization(Endpoint::ChatCompletions, "sk-canary").unwrap();
             assert!(!format!("{header:?}").contains("canary"));
         }
-        assert!(ProviderKind::Openai.authorization("a\nb").is_none());
+        assert!(ProviderKind::Openai.authorization(Endpoint::ChatCompletions, "a\nb").is_none());
     }
 }

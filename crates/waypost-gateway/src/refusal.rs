@@ -164,6 +164,13 @@ impl Refusal {
                 "{{\"type\":\"error\",\"error\":{{\"type\":{kind},\"message\":{message}}},\"request_id\":{id}}}"
             );
         }
+        if endpoint.map(Endpoint::dialect) == Some(Dialect::Gemini) {
+            let (code, word) = (quoted(self.code), quoted(google_status(self.status)));
+            return format!(
+                "{{\"error\":{{\"code\":{},\"message\":{message},\"status\":{word},\"reason\":{code}}},\"request_id\":{id}}}",
+                self.status.as_u16()
+            );
+        }
         let (kind, code) = (quoted(openai_type(self.status)), quoted(self.code));
         let param = self.param.map_or_else(|| "null".to_owned(), quoted);
         format!(
@@ -210,6 +217,19 @@ fn openai_type(status: StatusCode) -> &'static str {
         429 => "rate_limit_error",
         400..=499 => "invalid_request_error",
         _ => "api_error",
+    }
+}
+
+fn google_status(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        401 => "UNAUTHENTICATED",
+        403 => "PERMISSION_DENIED",
+        404 => "NOT_FOUND",
+        429 => "RESOURCE_EXHAUSTED",
+        400..=499 => "INVALID_ARGUMENT",
+        503 => "UNAVAILABLE",
+        504 => "DEADLINE_EXCEEDED",
+        _ => "INTERNAL",
     }
 }
 

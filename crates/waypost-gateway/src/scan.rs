@@ -43,8 +43,8 @@ impl BadBody {
 #[expect(clippy::struct_excessive_bools, reason = "a request may need several things")]
 pub(crate) struct Scanned {
     pub(crate) model: String,
-    /// Where the model's name stands, its quotes included.
-    pub(crate) model_at: Range<usize>,
+    /// Where the model's name stands, its quotes included; `None` if it is not in the body.
+    pub(crate) model_at: Option<Range<usize>>,
     pub(crate) stream: bool,
     /// Bytes of what the prompt is made of.
     pub(crate) prompt_bytes: u64,
@@ -75,7 +75,7 @@ pub(crate) enum StreamUsage {
 #[derive(Default)]
 struct Fields<'a>([Option<&'a RawValue>; NAMES.len()]);
 
-const NAMES: [&str; 17] = [
+const NAMES: [&str; 22] = [
     "model",
     "stream",
     "stream_options",
@@ -93,6 +93,11 @@ const NAMES: [&str; 17] = [
     "user",
     "prompt_cache_key",
     "instructions",
+    "contents",
+    "systemInstruction",
+    "system_instruction",
+    "generationConfig",
+    "generation_config",
 ];
 
 /// Fields of other gateways that would change where a request goes or with which key.
@@ -128,14 +133,18 @@ impl<'a> Fields<'a> {
     }
 
     fn number(&self, name: &'static str, most: u64) -> Result<Option<u64>, BadBody> {
-        let Some(raw) = self.get(name).map(RawValue::get).filter(|raw| *raw != "null") else {
-            return Ok(None);
-        };
-        let number = raw.parse().ok().filter(|number| (1..=most).contains(number));
-        number
-            .map(Some)
-            .ok_or_else(|| BadBody::of(name, format!("`{name}` must be a whole number from 1 to {most}")))
+        number(self.get(name), name, most)
     }
+}
+
+fn number(raw: Option<&RawValue>, name: &'static str, most: u64) -> Result<Option<u64>, BadBody> {
+    let Some(raw) = raw.map(RawValue::get).filter(|raw| *raw != "null") else {
+        return Ok(None);
+    };
+    let number = raw.parse().ok().filter(|number| (1..=most).contains(number));
+    number
+        .map(Some)
+        .ok_or_else(|| BadBody::of(name, format!("`{name}` must be a whole number from 1 to {most}")))
 }
 
 /// The name of a field, if it is one that matters.
@@ -203,15 +212,51 @@ impl<'de> Deserialize<'de> for Fields<'de> {
 }
 
 impl Scanned {
-    /// Reads a JSON body.
-    pub(crate) fn of_json(body: &[u8], endpoint: Endpoint) -> Result<Self, BadBody> {
-        let text = std::str::from_utf8(body).map_err(|_| BadBody::whole("the body is not UTF-8"))?;
-        if is_deeper_than(body, MAX_DEPTH) {
-            return Err(BadBody::whole(format!("the body is nested deeper than {MAX_DEPTH}")));
+    /// Reads a JSON body. Of Gemini's API the path names the model.
+    pub(crate) fn of_json(body: &[u8], endpoint: Endpoint, path: &str) -> Result<Self, BadBody> {
+        let fields = read_fields(body)?;
+        match Endpoint::model_of(path) {
+            Some(model) => Self::of_gemini(&fields, endpoint, model),
+            None => Self::of_fields(&fields, body, endpoint),
         }
-        let fields: Fields<'_> = serde_json::from_str(text)
-            .map_err(|error| BadBody::whole(format!("the body cannot be read: {error}")))?;
-        Self::of_fields(&fields, body, endpoint)
+    }
+    fn of_gemini(fields: &Fields<'_>, endpoint: Endpoint, model: &str) -> Result<Self, BadBody> {
+        #[derive(serde::Deserialize, Default)]
+        #[serde(default, rename_all = "camelCase")]
+        struct Settings<'a> {
+            #[serde(alias = "max_output_tokens", borrow)]
+            max_output_tokens: Option<&'a RawValue>,
+            #[serde(alias = "candidate_count", borrow)]
+            candidate_count: Option<&'a RawValue>,
+            #[serde(alias = "response_schema", alias = "responseJsonSchema", borrow)]
+            response_schema: Option<&'a RawValue>,
+        }
+        let settings = fields.get("generationConfig").or(fields.get("generation_config"));
+        let settings: Settings<'_> = settings
+            .map_or(Ok(Settings::default()), |raw| serde_json::from_str(raw.get()))
+            .map_err(|_| BadBody::of("generationConfig", "`generationConfig` cannot be read"))?;
+        let answers = number(settings.candidate_count, "candidateCount", MAX_ANSWERS)?.unwrap_or(1);
+        let most = number(settings.max_output_tokens, "maxOutputTokens", MAX_TOKENS)?;
+        let contents = fields.get("contents").map(|raw| raw.get().as_bytes()).unwrap_or_default();
+        let has = |word: &[u8]| memmem::find(contents, word).is_some();
+        Ok(Self {
+            model: model.to_owned(),
+            model_at: None,
+            stream: endpoint == Endpoint::StreamGenerateContent,
+            prompt_bytes: ["contents", "systemInstruction", "system_instruction", "tools"]
+                .into_iter()
+                .filter_map(|name| fields.get(name))
+                .map(|raw| raw.get().len() as u64)
+                .sum(),
+            max_tokens: most.map(|tokens| tokens.saturating_mul(answers)),
+            needs_tools: fields.get("tools").is_some_and(|tools| tools.get().len() > 4),
+            needs_vision: has(br#""inlineData""#) || has(br#""inline_data""#) || has(br#""fileData""#),
+            needs_schema: settings.response_schema.is_some(),
+            user: None,
+            cache_key: None,
+            // Every chunk says it.
+            stream_usage: StreamUsage::Wanted,
+        })
     }
 
     fn of_fields(fields: &Fields<'_>, body: &[u8], endpoint: Endpoint) -> Result<Self, BadBody> {
@@ -230,7 +275,7 @@ impl Scanned {
             fields.number("n", MAX_ANSWERS)?.max(fields.number("best_of", MAX_ANSWERS)?).unwrap_or(1);
         Ok(Self {
             model: model.into_owned(),
-            model_at,
+            model_at: Some(model_at),
             stream,
             prompt_bytes: ["messages", "input", "prompt", "instructions", "tools"]
                 .into_iter()
@@ -246,6 +291,14 @@ impl Scanned {
             stream_usage: stream_usage(asked, endpoint),
         })
     }
+}
+
+fn read_fields(body: &[u8]) -> Result<Fields<'_>, BadBody> {
+    let text = std::str::from_utf8(body).map_err(|_| BadBody::whole("the body is not UTF-8"))?;
+    if is_deeper_than(body, MAX_DEPTH) {
+        return Err(BadBody::whole(format!("the body is nested deeper than {MAX_DEPTH}")));
+    }
+    serde_json::from_str(text).map_err(|error| BadBody::whole(format!("the body cannot be read: {error}")))
 }
 
 fn max_tokens(fields: &Fields<'_>) -> Result<Option<u64>, BadBody> {
@@ -324,7 +377,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn scan(body: &str) -> Result<Scanned, BadBody> {
-        Scanned::of_json(body.as_bytes(), Endpoint::ChatCompletions)
+        Scanned::of_json(body.as_bytes(), Endpoint::ChatCompletions, "")
     }
 
     fn param(body: &str) -> Option<&'static str> {
@@ -336,7 +389,10 @@ mod tests {
         let body = r#"{ "messages":[{"role":"user","content":"hi \"image_url\" {"}], "mod\u0065l" : "gpt-4\u006f","n":2,
             "max_tokens":10,"stream":true,"tools":[{"type":"function"}],"user":"17","unknown":[[1e400]]}"#;
         let scanned = scan(body).unwrap();
-        assert_eq!((scanned.model.as_str(), &body[scanned.model_at.clone()]), ("gpt-4o", r#""gpt-4\u006f""#));
+        assert_eq!(
+            (scanned.model.as_str(), &body[scanned.model_at.clone().unwrap()]),
+            ("gpt-4o", r#""gpt-4\u006f""#)
+        );
         assert_eq!(
             (scanned.stream, scanned.max_tokens, scanned.user.as_deref()),
             (true, Some(20), Some("17"))
@@ -367,9 +423,10 @@ mod tests {
         ] {
             assert_eq!(param(body), None, "{}", &body[..body.len().min(40)]);
         }
-        assert!(Scanned::of_json(b"{\"model\":\"\xff\"}", Endpoint::ChatCompletions).is_err());
+        assert!(Scanned::of_json(b"{\"model\":\"\xff\"}", Endpoint::ChatCompletions, "").is_err());
         assert!(
-            Scanned::of_json(b"{\"model\":\"m\",\"user\":\"\\ud800\"}", Endpoint::ChatCompletions).is_err()
+            Scanned::of_json(b"{\"model\":\"m\",\"user\":\"\\ud800\"}", Endpoint::ChatCompletions, "")
+                .is_err()
         );
         let allowed = format!(r#"{{"model":"m","x":{}{}}}"#, "[".repeat(127), "]".repeat(127));
         assert!(scan(&allowed).is_ok());
@@ -431,7 +488,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_panic(body in prop::collection::vec(any::<u8>(), 0..300)) {
-            let _ = Scanned::of_json(&body, Endpoint::ChatCompletions);
+            let _ = Scanned::of_json(&body, Endpoint::ChatCompletions, "");
         }
 
         /// Depth is what a parser would count.

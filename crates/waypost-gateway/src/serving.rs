@@ -17,7 +17,7 @@ use waypost::{
 };
 
 use crate::Endpoint;
-use crate::admission::{check_headers, check_host, key_of};
+use crate::admission::{check_headers, check_host, check_query, key_of};
 use crate::answer::{AnswerBody, ByteStream, Content};
 use crate::config::ResponseHeader;
 use crate::event_stream::{EventStream, Passing};
@@ -39,6 +39,7 @@ const BREATHER: Duration = Duration::from_secs(1);
 /// What a client sent.
 struct Asked {
     endpoint: Endpoint,
+    path: String,
     headers: HeaderMap,
     body: Bytes,
     /// The body's share of the memory for bodies.
@@ -84,10 +85,12 @@ impl Gateway {
         }
         let caller = self.caller(request.headers())?;
         check_headers(request.headers(), endpoint)?;
+        check_query(request.uri(), endpoint)?;
         let place = self.requests.take(1).ok_or_else(full)?;
         let (head, body) = request.into_parts();
         let (body, share) = self.read(body).await?;
-        let asked = Asked { endpoint, headers: head.headers, body, held: share, peer };
+        let path = head.uri.path().to_owned();
+        let asked = Asked { endpoint, path, headers: head.headers, body, held: share, peer };
         // On the heap: it would be most of what a connection holds.
         let mut response = Box::pin(self.serve(asked, &caller, recording)).await?;
         response.body_mut().keep(place);
@@ -160,9 +163,12 @@ impl Gateway {
         recording: &mut Option<Recording>,
     ) -> Result<Response<AnswerBody>, Refusal> {
         let arrived = self.router().clock().now();
-        let Asked { endpoint, headers, body, held, peer } = asked;
-        let scanned =
-            if endpoint.is_form() { form::scan(&body, &headers) } else { Scanned::of_json(&body, endpoint) };
+        let Asked { endpoint, path, headers, body, held, peer } = asked;
+        let scanned = if endpoint.is_form() {
+            form::scan(&body, &headers)
+        } else {
+            Scanned::of_json(&body, endpoint, &path)
+        };
         let scanned = scanned.map_err(Refusal::of_body)?;
         let model = ModelName::new(&scanned.model).map_err(|_| unknown_model(&scanned.model))?;
         let trace = self.trace(&headers);

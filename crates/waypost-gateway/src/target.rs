@@ -22,9 +22,7 @@ pub(crate) struct Target {
     pub(crate) kind: ProviderKind,
     pub(crate) authority: HeaderValue,
     pub(crate) is_tls: bool,
-    /// Path and query, by endpoint.
-    paths: Vec<(Endpoint, PathAndQuery)>,
-    pub(crate) authorization: Option<(HeaderName, HeaderValue)>,
+    ways: Vec<Way>,
     pub(crate) aws: Option<AwsKeys>,
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
     /// What must never be told to a client.
@@ -33,28 +31,38 @@ pub(crate) struct Target {
     pub(crate) model: Bytes,
 }
 
+/// How one of its endpoints is asked.
+#[derive(Debug)]
+struct Way {
+    endpoint: Endpoint,
+    path: PathAndQuery,
+    /// The key in its header.
+    key: Option<(HeaderName, HeaderValue)>,
+}
+
 impl Target {
     fn new(spec: &TargetSpec, upstream: Arc<Upstream>) -> Result<Self, SetupError> {
         let bad = |what: &str| SetupError(format!("{}: {what}", spec.id));
-        let mut paths = Vec::new();
+        let mut ways = Vec::new();
         for endpoint in &spec.serves {
-            let path = spec.kind.path(*endpoint, &spec.id.model, spec.api_version.as_deref());
-            let path = format!("{}{path}", spec.base_path).parse();
-            paths.push((*endpoint, path.map_err(|_| bad("its path is not valid"))?));
+            let path =
+                spec.kind.path(&spec.base_path, *endpoint, &spec.id.model, spec.api_version.as_deref());
+            let path = path.parse().map_err(|_| bad("its path is not valid"))?;
+            let key = spec.key.as_ref().map(|key| spec.kind.authorization(*endpoint, key.expose_secret()));
+            let key = key.map(|header| header.ok_or_else(|| bad("its key is not valid"))).transpose()?;
+            ways.push(Way { endpoint: *endpoint, path, key });
         }
         let header = |(name, value): &(String, String)| {
             Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?))
         };
         let headers: Option<Vec<_>> = spec.headers.iter().map(header).collect();
-        let key = spec.key.as_ref().map(|key| spec.kind.authorization(key.expose_secret()));
         Ok(Self {
             upstream,
             kind: spec.kind,
             authority: HeaderValue::try_from(spec.origin.authority())
                 .map_err(|_| bad("its host is not valid"))?,
             is_tls: spec.origin.is_tls,
-            paths,
-            authorization: key.map(|header| header.ok_or_else(|| bad("its key is not valid"))).transpose()?,
+            ways,
             aws: spec.aws.clone(),
             headers: headers.ok_or_else(|| bad("its headers are not valid"))?,
             secret: spec.key.clone().or_else(|| spec.aws.as_ref().map(|aws| aws.secret_key.clone())),
@@ -63,7 +71,16 @@ impl Target {
     }
 
     pub(crate) fn path(&self, endpoint: Endpoint) -> Option<&PathAndQuery> {
-        self.paths.iter().find(|(served, _)| *served == endpoint).map(|(_, path)| path)
+        self.way(endpoint).map(|way| &way.path)
+    }
+
+    /// The key in its header, for those that take one.
+    pub(crate) fn authorization(&self, endpoint: Endpoint) -> Option<&(HeaderName, HeaderValue)> {
+        self.way(endpoint).and_then(|way| way.key.as_ref())
+    }
+
+    fn way(&self, endpoint: Endpoint) -> Option<&Way> {
+        self.ways.iter().find(|way| way.endpoint == endpoint)
     }
 }
 

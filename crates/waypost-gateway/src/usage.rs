@@ -32,12 +32,18 @@ struct Details {
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Usage {
+    #[serde(alias = "promptTokenCount")]
     prompt_tokens: Count,
+    #[serde(alias = "candidatesTokenCount")]
     completion_tokens: Count,
+    /// Gemini counts what it thought apart from what it said.
+    #[serde(rename = "thoughtsTokenCount")]
+    thought_tokens: Count,
     input_tokens: Count,
     output_tokens: Count,
     prompt_tokens_details: Option<Details>,
     input_tokens_details: Option<Details>,
+    #[serde(alias = "cachedContentTokenCount")]
     cache_read_input_tokens: Count,
     cache_creation_input_tokens: Count,
 }
@@ -67,8 +73,9 @@ impl Said {
         let cached = details.and_then(|details| believed(details.cached_tokens)).or(read);
         self.prompt = prompt.or(self.prompt);
         self.cached = cached.or(self.cached);
-        self.completion =
-            believed(usage.completion_tokens).or(believed(usage.output_tokens)).or(self.completion);
+        let thought = believed(usage.thought_tokens).unwrap_or(0);
+        let completion = believed(usage.completion_tokens).map(|said| said + thought);
+        self.completion = completion.or(believed(usage.output_tokens)).or(self.completion);
     }
 
     /// What was used: what was said, else what was estimated of the prompt and counted of the answer.
@@ -99,6 +106,8 @@ mod tests {
         let responses =
             r#"{"input_tokens":10,"output_tokens":20,"input_tokens_details":{"cached_tokens":4}}"#;
         assert_eq!(heard(&[responses]), expected);
+        let gemini = r#"{"promptTokenCount":10,"candidatesTokenCount":15,"thoughtsTokenCount":5,"cachedContentTokenCount":4,"totalTokenCount":30}"#;
+        assert_eq!(heard(&[gemini]), expected);
         let start = r#"{"input_tokens":4,"cache_read_input_tokens":4,"cache_creation_input_tokens":2,"output_tokens":1}"#;
         assert_eq!(heard(&[start, r#"{"output_tokens":20}"#]), expected);
     }

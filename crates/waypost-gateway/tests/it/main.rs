@@ -10,6 +10,7 @@ mod config;
 mod demo;
 mod framing;
 mod gateway;
+mod gemini;
 mod observability;
 mod process;
 mod rig;

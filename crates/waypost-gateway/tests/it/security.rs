@@ -119,7 +119,8 @@ fn x02_every_path_of_clients_needs_a_key_whatever_host_and_path_say() {
         let rig = Rig::start(vec![well], &more).await;
         let bearer = format!("Bearer {}", key.key);
         for endpoint in waypost_gateway::Endpoint::ALL {
-            let path = format!("/v1{}", endpoint.path());
+            let version = if endpoint.path().contains("{model}") { "/v1beta" } else { "/v1" };
+            let path = format!("{version}{}?alt=sse", endpoint.path().replace("{model}", "m"));
             for bad in [
                 vec![JSON],
                 vec![JSON, ("authorization", "Bearer wp-x")],

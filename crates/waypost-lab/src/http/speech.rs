@@ -36,7 +36,7 @@ const WORDS: [&str; 8] = ["The", " quick", " brown", " fox", " jumps", " over", 
 const CREATED: u64 = 1_735_689_600;
 
 impl Speech {
-    /// Answers a request as OpenAI, Anthropic or Cohere would; 404 for what none of them has.
+    /// Answers a request as OpenAI, Anthropic, Google or Cohere would; 404 for what none of them has.
     pub fn answer(&self, request: &HttpRequest) -> Script {
         let path = request.path.split('?').next().unwrap_or_default();
         let asked = request.json();
@@ -55,6 +55,10 @@ impl Speech {
             "messages" => whole(self.message(&asked)),
             "responses" if streamed => self.response_events(&asked),
             "responses" => whole(self.response(&asked, "completed")),
+            method if method.ends_with(":generateContent") => {
+                whole(self.generated(&asked, &self.text(), true))
+            }
+            method if method.ends_with(":streamGenerateContent") => self.generated_events(&asked),
             "embeddings" => whole(embeddings(&asked)),
             "rerank" => {
                 whole(json!({"id": "rr-1", "results": [{"index": 0, "relevance_score": 0.9}], "meta": {}}))
@@ -128,6 +132,24 @@ impl Speech {
     /// Says the words, with the time between them.
     fn say(&self, begun: Script, event: impl Fn(&str) -> String) -> Script {
         self.words().fold(begun, |script, word| script.chunk(event(word)).wait(self.per_token))
+    }
+
+    fn generated(&self, asked: &Value, text: &str, is_last: bool) -> Value {
+        let prompt = prompt_tokens(asked);
+        let usage = json!({
+            "promptTokenCount": prompt, "candidatesTokenCount": self.words, "totalTokenCount": prompt + self.words,
+        });
+        let mut candidate = json!({"content": {"parts": [{"text": text}], "role": "model"}, "index": 0});
+        if is_last {
+            candidate["finishReason"] = json!("STOP");
+        }
+        json!({"candidates": [candidate], "usageMetadata": usage, "modelVersion": "simulated"})
+    }
+
+    fn generated_events(&self, asked: &Value) -> Script {
+        let event = |word: &str, is_last| format!("data: {}\n\n", self.generated(asked, word, is_last));
+        let begun = Script::event_stream().wait(self.first_token);
+        self.say(begun, |word| event(word, false)).chunk(event("", true)).end()
     }
 
     fn text_completion(&self, asked: &Value) -> Value {
@@ -222,7 +244,7 @@ fn tool_call(name: &str) -> Value {
 
 /// Four bytes of what was asked are a token.
 fn prompt_tokens(asked: &Value) -> u32 {
-    let parts = [&asked["messages"], &asked["prompt"], &asked["input"]];
+    let parts = [&asked["messages"], &asked["prompt"], &asked["input"], &asked["contents"]];
     parts.into_iter().filter(|part| !part.is_null()).map(|part| part.to_string().len() as u32 / 4).sum()
 }
 
