@@ -1,24 +1,27 @@
 //! What a request must be before it is looked at: its host, its key, its headers.
 
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HOST, HeaderMap, HeaderValue};
+use http::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
+};
 use http::{Request, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 
 use crate::Endpoint;
+use crate::header;
 use crate::refusal::Refusal;
 
 /// The key that a request was sent with, if it was sent with one: `Authorization: Bearer`, or `x-api-key` as Anthropic's
 /// clients send it, or `x-goog-api-key` as Google's do.
 pub(crate) fn key_of(headers: &HeaderMap) -> Result<Option<&[u8]>, Refusal> {
-    let only = |name: &str| {
+    let only = |name: HeaderName| {
         let mut values = headers.get_all(name).iter().map(HeaderValue::as_bytes);
         let value = values.next();
         if values.next().is_some() { Err(Refusal::no_key()) } else { Ok(value) }
     };
-    if let Some(bearer) = only(AUTHORIZATION.as_str())? {
+    if let Some(bearer) = only(AUTHORIZATION)? {
         return bearer.strip_prefix(b"Bearer ").map(Some).ok_or_else(Refusal::no_key);
     }
-    Ok(only("x-api-key")?.or(only("x-goog-api-key")?))
+    Ok(only(header::API_KEY)?.or(only(header::GOOGLE_API_KEY)?))
 }
 
 /// Whether a request names one host, as HTTP/1.1 demands.

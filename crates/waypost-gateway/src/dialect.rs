@@ -1,6 +1,8 @@
 //! What the events of a stream mean, and how errors are said, in each protocol.
 
-use memchr::memmem;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -165,15 +167,20 @@ pub(crate) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
+static FINISH_REASON: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"finish_reason\":"));
+static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage\":"));
+static ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"error\""));
+
 /// Neither an end nor an error nor usage: whatever stands inside of texts has a backslash before its quotes.
 fn is_plain_chunk(data: &[u8]) -> bool {
-    let value_of = |name: &[u8]| {
-        memmem::find(data, name).and_then(|at| data[at + name.len()..].iter().find(|byte| **byte != b' '))
+    let value_of = |name: &Finder<'_>| {
+        let end = name.find(data)? + name.needle().len();
+        data[end..].iter().find(|byte| **byte != b' ')
     };
     data.first() == Some(&b'{')
-        && value_of(b"\"finish_reason\":").is_none_or(|byte| *byte == b'n')
-        && value_of(b"\"usage\":").is_none_or(|byte| *byte == b'n')
-        && memmem::find(data, b"\"error\"").is_none()
+        && value_of(&FINISH_REASON).is_none_or(|byte| *byte == b'n')
+        && value_of(&USAGE).is_none_or(|byte| *byte == b'n')
+        && ERROR.find(data).is_none()
 }
 
 fn hear_chunk(data: &[u8]) -> Heard {

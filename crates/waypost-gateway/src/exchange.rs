@@ -3,7 +3,6 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
@@ -20,6 +19,7 @@ use crate::Endpoint;
 use crate::endpoint::Dialect;
 use crate::gateway::Gateway;
 use crate::gathered::Gathered;
+use crate::header;
 use crate::places::Place;
 use crate::provider::ANTHROPIC_VERSION;
 use crate::refusal::ProviderSaid;
@@ -42,7 +42,7 @@ const MAX_PREAMBLE: usize = 1 << 20;
 /// goes.
 const FORWARDED: [HeaderName; 4] = [
     HeaderName::from_static("accept"),
-    HeaderName::from_static("anthropic-version"),
+    header::ANTHROPIC_VERSION,
     HeaderName::from_static("anthropic-beta"),
     HeaderName::from_static("openai-beta"),
 ];
@@ -108,9 +108,8 @@ impl Exchange {
         // A candidate that was removed meanwhile is nowhere any more.
         let target = target.ok_or(ErrorKind::ServiceUnavailable)?;
         let settlement = Settlement::new(Arc::clone(gateway.router().clock()), self.prompt);
-        let wall = gateway.router().clock().wall();
         let make = |connection: &crate::upstream::Connection| {
-            self.request(&target, &attempt, connection.is_http2(), wall)
+            self.request(&target, &attempt, connection.is_http2(), gateway)
         };
         let sent = target.upstream.send(make, || attempt.connected()).await;
         let response = sent.map_err(|error| match error {
@@ -154,7 +153,7 @@ impl Exchange {
         target: &Target,
         attempt: &Attempt,
         is_http2: bool,
-        wall: SystemTime,
+        gateway: &Gateway,
     ) -> Request<RequestBody> {
         let mut request = Request::new(self.sent_body(target));
         *request.method_mut() = Method::POST;
@@ -172,10 +171,10 @@ impl Exchange {
             headers.insert(HOST, target.authority.clone());
         }
         headers.insert(USER_AGENT, HeaderValue::from_static(concat!("waypost/", env!("CARGO_PKG_VERSION"))));
-        headers.insert("x-attempt", HeaderValue::from(attempt.number()));
+        headers.insert(header::ATTEMPT, HeaderValue::from(attempt.number()));
         self.add_trace(headers);
-        if self.endpoint == Endpoint::Messages && !headers.contains_key("anthropic-version") {
-            headers.insert("anthropic-version", HeaderValue::from_static(ANTHROPIC_VERSION));
+        if self.endpoint == Endpoint::Messages && !headers.contains_key(header::ANTHROPIC_VERSION) {
+            headers.insert(header::ANTHROPIC_VERSION, HeaderValue::from_static(ANTHROPIC_VERSION));
         }
         for (name, value) in target.headers.iter().chain(target.authorization(self.endpoint)) {
             headers.insert(name, value.clone());
@@ -184,7 +183,7 @@ impl Exchange {
             *request.version_mut() = Version::HTTP_2;
         }
         if let Some(keys) = &target.aws
-            && let Err(error) = keys.sign(&mut request, &target.authority, wall)
+            && let Err(error) = keys.sign(&mut request, &target.authority, gateway.router().clock().wall())
         {
             tracing::error!(%error, "a request could not be signed");
         }
@@ -194,12 +193,12 @@ impl Exchange {
     fn add_trace(&self, headers: &mut HeaderMap) {
         let Some(trace) = &self.trace else { return };
         if let Ok(parent) = HeaderValue::try_from(trace.traceparent()) {
-            headers.insert("traceparent", parent);
+            headers.insert(header::TRACEPARENT, parent);
         }
         if !trace.state().is_empty()
             && let Ok(state) = HeaderValue::try_from(trace.state().to_string())
         {
-            headers.insert("tracestate", state);
+            headers.insert(header::TRACESTATE, state);
         }
     }
 

@@ -204,8 +204,8 @@ fn attributes(endpoint: Endpoint, record: &Record) -> Vec<KeyValue> {
         about.push(KeyValue::new("gen_ai.usage.input_tokens", count(record.usage.prompt.0)));
         about.push(KeyValue::new("gen_ai.usage.output_tokens", count(record.usage.completion.0)));
         about.push(KeyValue::new("waypost.candidate", served.candidate.to_string()));
-        about.push(KeyValue::new("waypost.because", served.because.clone()));
-        if let Some(rule) = &served.rule {
+        about.push(KeyValue::new("waypost.because", served.decision.to_string()));
+        if let Some(rule) = served.rule() {
             about.push(KeyValue::new("waypost.rule", rule.to_string()));
         }
     }

@@ -95,6 +95,7 @@ mod export;
 mod form;
 mod gateway;
 mod gathered;
+mod header;
 mod keys;
 mod metrics;
 mod places;

@@ -2,11 +2,12 @@
 //!
 //! Labels are names of the configuration and words of ours, never what clients write.
 
+use std::fmt::{self, Write as _};
 use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::{encode, encode_registry};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::TypedMetric;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::{Family, MetricConstructor};
@@ -14,16 +15,14 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use waypost::Router;
-use waypost::core::CandidateId;
+use waypost::core::{CandidateId, ProviderId, Tokens};
+use waypost::failover::ErrorKind;
 
 use crate::Endpoint;
 use crate::record::Record;
 
 /// The most series of one metric; what comes beyond is counted as `_other`.
 const MAX_SERIES: usize = 2_000;
-
-/// What series beyond that are called.
-const OTHERS: &str = "_other";
 
 /// Seconds: from an answer out of a cache to one that thinks for minutes.
 const SECONDS: [f64; 14] =
@@ -47,31 +46,49 @@ type Dollars = Counter<f64, AtomicU64>;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
     endpoint: &'static str,
-    provider: String,
+    provider: Name<ProviderId>,
     outcome: &'static str,
     code: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct FailureLabels {
-    candidate: String,
-    error: String,
+    candidate: Name<CandidateId>,
+    error: Name<ErrorKind>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct TokenLabels {
-    candidate: String,
+    candidate: Name<CandidateId>,
     kind: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CandidateLabels {
-    candidate: String,
+    candidate: Name<CandidateId>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct EndpointLabels {
     endpoint: &'static str,
+}
+
+/// The name of something, or of all others.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Name<T> {
+    Of(T),
+    Nobody,
+    Others,
+}
+
+impl<T: fmt::Display + fmt::Debug> EncodeLabelValue for Name<T> {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        match self {
+            Self::Of(name) => write!(encoder, "{name}"),
+            Self::Nobody => encoder.write_str("none"),
+            Self::Others => encoder.write_str("_other"),
+        }
+    }
 }
 
 /// A metric with at most [`MAX_SERIES`] series.
@@ -145,22 +162,22 @@ impl Metrics {
         if let Some(first) = record.time_to_first_token {
             self.first_token.update(&by, || by.clone(), |time| time.observe(first.as_secs_f64()));
         }
-        let provider = record.served.as_ref().map_or("none", |served| served.candidate.provider.as_str());
+        let provider =
+            record.served.as_ref().map_or(Name::Nobody, |served| Name::Of(served.candidate.provider.clone()));
         let (outcome, code) = (record.ending.as_str(), record.ending.reason());
-        let labels =
-            |provider: &str| RequestLabels { endpoint, provider: provider.to_owned(), outcome, code };
+        let labels = |provider| RequestLabels { endpoint, provider, outcome, code };
         self.requests.update(
             &labels(provider),
-            || labels(OTHERS),
+            || labels(Name::Others),
             |count| {
                 count.inc();
             },
         );
         for (candidate, kind) in &record.failed {
-            let labels = |candidate| FailureLabels { candidate, error: kind.to_string() };
+            let labels = |candidate| FailureLabels { candidate, error: Name::Of(*kind) };
             self.attempts.update(
-                &labels(candidate.to_string()),
-                || labels(OTHERS.to_owned()),
+                &labels(Name::Of(candidate.clone())),
+                || labels(Name::Others),
                 |count| {
                     count.inc();
                 },
@@ -172,21 +189,20 @@ impl Metrics {
     }
 
     fn observe_usage(&self, candidate: &CandidateId, record: &Record) {
-        let (usage, candidate) = (record.usage, candidate.to_string());
-        for (kind, tokens) in
-            [("prompt", usage.prompt), ("cached", usage.cached), ("completion", usage.completion)]
-        {
-            let labels = |candidate: &str| TokenLabels { candidate: candidate.to_owned(), kind };
+        let (usage, candidate) = (record.usage, Name::Of(candidate.clone()));
+        let counts = [("prompt", usage.prompt), ("cached", usage.cached), ("completion", usage.completion)];
+        for (kind, tokens) in counts.into_iter().filter(|(_, tokens)| *tokens > Tokens::ZERO) {
+            let labels = |candidate| TokenLabels { candidate, kind };
             self.tokens.update(
-                &labels(&candidate),
-                || labels(OTHERS),
+                &labels(candidate.clone()),
+                || labels(Name::Others),
                 |count| {
                     count.inc_by(tokens.0);
                 },
             );
         }
         if let Some(cost) = record.cost {
-            let others = || CandidateLabels { candidate: OTHERS.to_owned() };
+            let others = || CandidateLabels { candidate: Name::Others };
             self.dollars.update(&CandidateLabels { candidate }, others, |dollars| {
                 dollars.inc_by(cost.0 as f64 / 1e9);
             });
@@ -214,11 +230,11 @@ fn now(running: usize, router: &Router) -> Registry {
     let in_flight = Family::<CandidateLabels, Gauge<u64, AtomicU64>>::default();
     let available = Family::<CandidateLabels, Gauge<u64, AtomicU64>>::default();
     for candidate in router.routing_table().candidates().take(MAX_SERIES) {
-        let labels = CandidateLabels { candidate: candidate.id().to_string() };
+        let labels = CandidateLabels { candidate: Name::Of(candidate.id().clone()) };
         in_flight.get_or_create(&labels).set(candidate.live().in_flight().requests);
     }
     for report in router.health_reports().iter().take(MAX_SERIES) {
-        let labels = CandidateLabels { candidate: report.candidate.to_string() };
+        let labels = CandidateLabels { candidate: Name::Of(report.candidate.clone()) };
         available.get_or_create(&labels).set(u64::from(report.exclusion.is_none()));
     }
     registry.register("candidate_in_flight", "Requests in flight at a candidate", in_flight);

@@ -5,6 +5,7 @@ use waypost::core::{CandidateBuilder, ModelName, ProviderCandidate};
 
 use crate::Endpoint;
 use crate::config::ProviderKind;
+use crate::header;
 
 /// The version of Anthropic's protocol that is sent when a client names none.
 pub(crate) const ANTHROPIC_VERSION: &str = "2023-06-01";
@@ -119,11 +120,9 @@ impl ProviderKind {
     /// The header that its key is sent in.
     pub(crate) fn authorization(self, endpoint: Endpoint, key: &str) -> Option<(HeaderName, HeaderValue)> {
         let (name, value) = match self {
-            Self::Gemini if endpoint.is_gemini() => {
-                (HeaderName::from_static("x-goog-api-key"), key.to_owned())
-            }
+            Self::Gemini if endpoint.is_gemini() => (header::GOOGLE_API_KEY, key.to_owned()),
             Self::AzureOpenai => (HeaderName::from_static("api-key"), key.to_owned()),
-            Self::Anthropic => (HeaderName::from_static("x-api-key"), key.to_owned()),
+            Self::Anthropic => (header::API_KEY, key.to_owned()),
             _ => (AUTHORIZATION, format!("Bearer {key}")),
         };
         let mut value = HeaderValue::try_from(value).ok()?;

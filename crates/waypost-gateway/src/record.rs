@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
-use waypost::SelectedProvider;
 use waypost::core::{
-    CandidateId, Clock, LoadBalancingStrategy, ModelName, NanoUsd, RuleId, TenantId, Timestamp, TokenUsage,
-    TraceContext,
+    CandidateId, Clock, ModelName, NanoUsd, RuleId, TenantId, Timestamp, TokenUsage, TraceContext,
 };
 use waypost::failover::{ErrorKind, FailedAttempt};
+use waypost::{RoutingDecision, SelectedProvider};
 
 use crate::Endpoint;
 use crate::recorder::Recorder;
@@ -40,24 +39,19 @@ pub(crate) struct Record {
 #[derive(Debug, Clone)]
 pub(crate) struct Served {
     pub(crate) candidate: CandidateId,
-    pub(crate) strategy: LoadBalancingStrategy,
-    pub(crate) rule: Option<RuleId>,
+    pub(crate) decision: RoutingDecision,
     /// What OpenTelemetry calls the vendor.
     pub(crate) vendor: &'static str,
-    /// The decision as a sentence.
-    pub(crate) because: String,
 }
 
 impl Served {
     pub(crate) fn by(selection: &SelectedProvider, vendor: &'static str) -> Self {
-        let decision = selection.decision();
-        Self {
-            candidate: selection.candidate().id().clone(),
-            strategy: decision.strategy_used.clone(),
-            rule: decision.rule_matched.clone(),
-            vendor,
-            because: decision.to_string(),
-        }
+        let (candidate, decision) = (selection.candidate().id().clone(), selection.decision().clone());
+        Self { candidate, decision, vendor }
+    }
+
+    pub(crate) const fn rule(&self) -> Option<&RuleId> {
+        self.decision.rule_matched.as_ref()
     }
 }
 
@@ -94,6 +88,11 @@ impl Ending {
 }
 
 impl Record {
+    /// Adds the attempts that failed.
+    pub(crate) fn failed(&mut self, attempts: &[FailedAttempt]) {
+        self.failed.extend(attempts.iter().map(|attempt| (attempt.candidate.clone(), attempt.verdict.kind)));
+    }
+
     /// As administrators see it.
     pub(crate) fn to_json(&self) -> Value {
         let millis = |time: Duration| time.as_secs_f64() * 1e3;
@@ -108,9 +107,9 @@ impl Record {
             "stream": self.stream,
             "trace_id": self.trace.as_ref().map(|trace| trace.trace_id().to_string()),
             "candidate": served.map(|served| served.candidate.to_string()),
-            "strategy": served.map(|served| served.strategy.to_string()),
-            "rule": served.and_then(|served| served.rule.as_ref()),
-            "because": served.map(|served| &served.because),
+            "strategy": served.map(|served| served.decision.strategy_used.to_string()),
+            "rule": served.and_then(Served::rule),
+            "because": served.map(|served| served.decision.to_string()),
             "failed": self.failed.iter().map(failed).collect::<Vec<_>>(),
             "attempts": self.attempts,
             "ending": self.ending.as_str(),
@@ -129,11 +128,11 @@ impl Record {
 /// A record under way. Dropped before it was ended, the client has left.
 #[derive(Debug)]
 pub(crate) struct Recording {
-    record: Box<Record>,
+    /// Taken when it is told.
+    record: Option<Box<Record>>,
     recorder: Arc<Recorder>,
     clock: Arc<dyn Clock>,
     started: Timestamp,
-    is_over: bool,
 }
 
 impl Recording {
@@ -162,41 +161,32 @@ impl Recording {
             ending: Ending::Cancelled,
         };
         Self {
-            record: Box::new(record),
+            record: Some(Box::new(record)),
             recorder: Arc::clone(recorder),
             clock: Arc::clone(clock),
             started: clock.now(),
-            is_over: false,
         }
     }
 
-    pub(crate) fn record(&mut self) -> &mut Record {
-        &mut self.record
-    }
-
-    /// Adds the attempts that failed.
-    pub(crate) fn failed(&mut self, attempts: &[FailedAttempt]) {
-        let failed = attempts.iter().map(|attempt| (attempt.candidate.clone(), attempt.verdict.kind));
-        self.record.failed.extend(failed);
+    /// What is known so far; `None` when it was told.
+    pub(crate) fn record(&mut self) -> Option<&mut Record> {
+        self.record.as_deref_mut()
     }
 
     /// The request is over.
     pub(crate) fn end(mut self, ending: Ending) {
-        self.record.ending = ending;
-        self.tell();
+        self.tell(ending);
     }
 
-    fn tell(&mut self) {
-        self.is_over = true;
-        self.record.took = self.clock.now().since(self.started);
-        self.recorder.tell(&self.record);
+    fn tell(&mut self, ending: Ending) {
+        let Some(mut record) = self.record.take() else { return };
+        (record.ending, record.took) = (ending, self.clock.now().since(self.started));
+        self.recorder.tell(record);
     }
 }
 
 impl Drop for Recording {
     fn drop(&mut self) {
-        if !self.is_over {
-            self.tell();
-        }
+        self.tell(Ending::Cancelled);
     }
 }

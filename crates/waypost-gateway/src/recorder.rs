@@ -15,7 +15,7 @@ const MAX_RECENT: usize = 256;
 #[derive(Debug, Default)]
 pub(crate) struct Recorder {
     pub(crate) metrics: Metrics,
-    recent: Mutex<VecDeque<Record>>,
+    recent: Mutex<VecDeque<Box<Record>>>,
     #[cfg(feature = "otlp")]
     exporter: std::sync::OnceLock<crate::export::Exporter>,
 }
@@ -36,27 +36,24 @@ impl Recorder {
         None
     }
 
-    pub(crate) fn tell(&self, record: &Record) {
-        self.metrics.observe(record);
+    pub(crate) fn tell(&self, record: Box<Record>) {
+        self.metrics.observe(&record);
         #[cfg(feature = "otlp")]
         if let Some(exporter) = self.exporter.get() {
-            exporter.tell(record);
+            exporter.tell(&record);
         }
-        log(record);
+        log(&record);
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        if recent.len() == MAX_RECENT {
-            recent.pop_front();
-        }
-        recent.push_back(record.clone());
+        let oldest = if recent.len() == MAX_RECENT { recent.pop_front() } else { None };
+        recent.push_back(record);
+        drop(recent);
+        drop(oldest);
     }
 
     /// The latest requests, the last first.
     pub(crate) fn recent(&self) -> Vec<Value> {
-        let recent: Vec<Record> = {
-            let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-            recent.iter().rev().cloned().collect()
-        };
-        recent.iter().map(Record::to_json).collect()
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        recent.iter().rev().map(|record| record.to_json()).collect()
     }
 
     /// Sends what waits for a collector. May block for some seconds.

@@ -13,6 +13,7 @@ use crate::Endpoint;
 use crate::answer::AnswerBody;
 use crate::dialect::quoted;
 use crate::endpoint::Dialect;
+use crate::header;
 use crate::scan::BadBody;
 
 /// The longest that a text of a client is repeated in a message.
@@ -151,7 +152,10 @@ impl Refusal {
                 .insert(RETRY_AFTER, HeaderValue::from(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)));
         }
         if let Some(should) = self.should_retry {
-            headers.insert("x-should-retry", HeaderValue::from_static(if should { "true" } else { "false" }));
+            headers.insert(
+                header::SHOULD_RETRY,
+                HeaderValue::from_static(if should { "true" } else { "false" }),
+            );
         }
         response
     }

@@ -184,7 +184,9 @@ async fn serve<H: Handler>(
         let handler = handler.clone();
         async move {
             // A request that panics is one that failed, not all of its connection.
-            let answered = AssertUnwindSafe(handler.handle(request, peer)).catch_unwind().await;
+            // On the heap: a connection that idles or streams holds none of it.
+            let answering = Box::pin(handler.handle(request, peer));
+            let answered = AssertUnwindSafe(answering).catch_unwind().await;
             Ok::<_, Infallible>(answered.unwrap_or_else(|_| failed()))
         }
     });
@@ -207,7 +209,7 @@ fn failed() -> Response<AnswerBody> {
     let refusal = Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "the gateway failed");
     let mut response = refusal.response(None, &id);
     if let Ok(id) = HeaderValue::try_from(id) {
-        response.headers_mut().insert("x-request-id", id);
+        response.headers_mut().insert(crate::header::REQUEST_ID, id);
     }
     response
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
@@ -25,6 +25,7 @@ use crate::exchange::{Exchange, Opened};
 use crate::form;
 use crate::gateway::Gateway;
 use crate::gathered::Gathered;
+use crate::header;
 use crate::keys::Caller;
 use crate::places::Place;
 use crate::record::{Ending, Recording, Served};
@@ -62,12 +63,14 @@ impl Gateway {
             let mut recording = recording.take().unwrap_or_else(begin);
             let code = refusal.code;
             let response = refusal.response(endpoint, &id);
-            recording.record().status = response.status().as_u16();
+            if let Some(record) = recording.record() {
+                record.status = response.status().as_u16();
+            }
             recording.end(Ending::Refused(code));
             response
         });
         if let Ok(id) = HeaderValue::try_from(id) {
-            response.headers_mut().insert("x-request-id", id);
+            response.headers_mut().insert(header::REQUEST_ID, id);
         }
         response
     }
@@ -172,8 +175,7 @@ impl Gateway {
         let scanned = scanned.map_err(Refusal::of_body)?;
         let model = ModelName::new(&scanned.model).map_err(|_| unknown_model(&scanned.model))?;
         let trace = self.trace(&headers);
-        if let Some(recording) = recording {
-            let record = recording.record();
+        if let Some(record) = recording.as_mut().and_then(Recording::record) {
             record.tenant.clone_from(&caller.tenant);
             record.stream = scanned.stream;
             record.trace = Some(trace.clone());
@@ -203,9 +205,9 @@ impl Gateway {
         match self.router().execute(&request, &context, &chain, call).await {
             Ok(outcome) => Ok(self.answer(&exchange, &chain, outcome, recording.take())),
             Err(error) => {
-                if let Some(recording) = recording {
-                    recording.record().attempts = error.attempts().len() as u32;
-                    recording.failed(error.attempts());
+                if let Some(record) = recording.as_mut().and_then(Recording::record) {
+                    record.attempts = error.attempts().len() as u32;
+                    record.failed(error.attempts());
                 }
                 let said = exchange.said.lock().unwrap_or_else(PoisonError::into_inner).take();
                 let refusal = Refusal::of_failover(&error, said);
@@ -219,12 +221,13 @@ impl Gateway {
 
     /// The trace that a request belongs to, or one of its own.
     fn trace(&self, headers: &HeaderMap) -> TraceContext {
-        let values = |name: &str| {
+        let values = |name: HeaderName| {
             headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default()).collect::<Vec<_>>()
         };
         let ids = &mut self.seeds.generator();
         // Baggage may be private: it is not read.
-        let trace = TraceContext::from_headers(values("traceparent"), values("tracestate"), [], ids);
+        let trace =
+            TraceContext::from_headers(values(header::TRACEPARENT), values(header::TRACESTATE), [], ids);
         match self.recorder.traced_share() {
             Some(share) if trace.parent_span_id().is_none() => trace.sampled(ids.unit() < share),
             _ => trace,
@@ -250,7 +253,7 @@ impl Gateway {
         let agent = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok());
         context.user_agent = agent.map(|agent| agent.get(..MAX_AGENT).unwrap_or(agent).into());
         // Layers above say which attempt it is, one of them.
-        let mut attempts = headers.get_all("x-attempt").iter();
+        let mut attempts = headers.get_all(header::ATTEMPT).iter();
         let attempt = attempts.next().filter(|_| attempts.next().is_none());
         let attempt = attempt.and_then(|number| number.to_str().ok()?.parse().ok());
         context.attempt_number = attempt.unwrap_or(0_u32).min(100);
@@ -273,9 +276,8 @@ impl Gateway {
             let target = directory.target(selection.candidate().id());
             Served::by(selection, target.map_or("custom", |target| target.kind.vendor()))
         });
-        if let Some(recording) = &mut recording {
-            recording.failed(&failed);
-            let record = recording.record();
+        if let Some(record) = recording.as_mut().and_then(Recording::record) {
+            record.failed(&failed);
             (record.attempts, record.served, record.status) =
                 (attempts, served.clone(), opened.status().as_u16());
         }
@@ -313,7 +315,7 @@ impl Gateway {
                 ResponseHeader::Candidate => served.as_ref().map(|served| served.candidate.to_string()),
                 ResponseHeader::Attempts => Some(attempts.to_string()),
                 ResponseHeader::Rule => {
-                    served.as_ref().and_then(|served| served.rule.as_ref().map(ToString::to_string))
+                    served.as_ref().and_then(|served| served.rule().map(ToString::to_string))
                 }
                 ResponseHeader::Cost => cost.map(|cost| format!("{:.9}", cost.0 as f64 / 1e9)),
                 ResponseHeader::Overhead => Some(format!("{:.3}", overhead.as_secs_f64() * 1e3)),

@@ -112,8 +112,9 @@ impl Settlement {
             selection.finish_at(&result, now);
         }
         if let Some(mut recording) = self.recording.take() {
-            let record = recording.record();
-            (record.usage, record.cost, record.time_to_first_token) = (usage, cost, time_to_first_token);
+            if let Some(record) = recording.record() {
+                (record.usage, record.cost, record.time_to_first_token) = (usage, cost, time_to_first_token);
+            }
             recording.end(ending);
         }
     }

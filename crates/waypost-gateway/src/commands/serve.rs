@@ -16,7 +16,7 @@ pub(crate) fn run(file: PathBuf) -> ExitCode {
     };
     start_logging(&config.telemetry());
     config.warnings().lines().for_each(|warning| tracing::warn!("{warning}"));
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
             fail(&format!("no runtime: {error}"));
@@ -30,6 +30,17 @@ pub(crate) fn run(file: PathBuf) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// One thread for each core; on a single core none but this one, for threads that wait for each other would cost more.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    let is_single = std::thread::available_parallelism().is_ok_and(|cores| cores.get() == 1);
+    let mut builder = if is_single {
+        tokio::runtime::Builder::new_current_thread()
+    } else {
+        tokio::runtime::Builder::new_multi_thread()
+    };
+    builder.enable_all().build()
 }
 
 fn start_logging(telemetry: &Telemetry) {

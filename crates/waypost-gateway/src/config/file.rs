@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use http::HeaderName;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -465,13 +466,13 @@ impl ResponseHeader {
     pub(crate) const ALL: [Self; 5] =
         [Self::Candidate, Self::Attempts, Self::Rule, Self::Cost, Self::Overhead];
 
-    pub(crate) const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> HeaderName {
         match self {
-            Self::Candidate => "x-waypost-candidate",
-            Self::Attempts => "x-waypost-attempts",
-            Self::Rule => "x-waypost-rule",
-            Self::Cost => "x-waypost-cost",
-            Self::Overhead => "x-waypost-overhead",
+            Self::Candidate => HeaderName::from_static("x-waypost-candidate"),
+            Self::Attempts => HeaderName::from_static("x-waypost-attempts"),
+            Self::Rule => HeaderName::from_static("x-waypost-rule"),
+            Self::Cost => HeaderName::from_static("x-waypost-cost"),
+            Self::Overhead => HeaderName::from_static("x-waypost-overhead"),
         }
     }
 }
