@@ -317,7 +317,7 @@ impl Exchange {
         let is_json = media_type(&head.headers).ends_with("json");
         let length =
             head.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-        let mut whole = Gathered::default();
+        let mut whole = Gathered::expecting(length.unwrap_or(0));
         loop {
             match next(&mut body).await {
                 Some(Ok(chunk)) => whole.push(chunk),

@@ -7,15 +7,28 @@ use bytes::{Bytes, BytesMut};
 pub(crate) struct Gathered {
     first: Bytes,
     rest: BytesMut,
+    /// How long it should become.
+    length: usize,
 }
 
+/// The most that is set aside for a body before it has come: who announces much has sent nothing yet.
+const MAX_AHEAD: usize = 1 << 20;
+
 impl Gathered {
+    /// One that is expected to be so long.
+    pub(crate) fn expecting(length: usize) -> Self {
+        Self { length: length.min(MAX_AHEAD), ..Self::default() }
+    }
+
     pub(crate) fn push(&mut self, chunk: Bytes) {
         if self.is_empty() {
             self.first = chunk;
             return;
         }
         let first = std::mem::take(&mut self.first);
+        if !first.is_empty() {
+            self.rest.reserve(self.length.max(first.len() + chunk.len()));
+        }
         self.rest.extend_from_slice(&first);
         self.rest.extend_from_slice(&chunk);
     }

@@ -312,10 +312,14 @@ fn max_tokens(fields: &Fields<'_>) -> Result<Option<u64>, BadBody> {
 
 /// In JSON a quote within a text has a backslash before it, so these stand only where the names of fields or values do.
 fn has_images(fields: &Fields<'_>) -> bool {
+    // One walk over a long prompt; the words are looked for where it stops.
     let says = |raw: &RawValue| {
-        [&br#""image_url""#[..], br#""input_image""#, br#""image""#]
-            .into_iter()
-            .any(|word| memmem::find(raw.get().as_bytes(), word).is_some())
+        let text = raw.get().as_bytes();
+        memmem::find_iter(text, b"image").any(|at| {
+            let (before, after) = (&text[..at], &text[at..]);
+            (before.ends_with(b"\"") && (after.starts_with(b"image\"") || after.starts_with(b"image_url\"")))
+                || (before.ends_with(b"\"input_") && after.starts_with(b"image\""))
+        })
     };
     ["messages", "input"].into_iter().filter_map(|name| fields.get(name)).any(says)
 }

@@ -113,7 +113,8 @@ impl Gateway {
     }
 
     async fn gather(&self, mut body: Incoming, most: usize) -> Result<(Bytes, Place), Refusal> {
-        let (mut gathered, mut held) = (Gathered::default(), self.memory.take(0).ok_or_else(full)?);
+        let length = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+        let (mut gathered, mut held) = (Gathered::expecting(length), self.memory.take(0).ok_or_else(full)?);
         while let Some(frame) = body.frame().await {
             let broken = |_| Refusal::new(StatusCode::BAD_REQUEST, "invalid_request", "the body broke off");
             let Ok(chunk) = frame.map_err(broken)?.into_data() else { continue };

@@ -13,6 +13,7 @@ mod gateway;
 mod gemini;
 mod observability;
 mod process;
+mod program;
 mod rig;
 mod security;
 mod signing;

@@ -1,4 +1,4 @@
-//! The gateway as a process: its start and its end.
+//! The gateway's start, its end, and how full it may be.
 
 use std::time::Duration;
 
@@ -9,7 +9,10 @@ use waypost_lab::http::{HttpRequest, Script, Speech};
 
 use crate::rig::{Rig, chat, config, run, send, until};
 
-fn streaming(pause: Duration, events: usize) -> impl Fn(&HttpRequest) -> Script + Send + Sync + 'static {
+pub(crate) fn streaming(
+    pause: Duration,
+    events: usize,
+) -> impl Fn(&HttpRequest) -> Script + Send + Sync + 'static {
     move |_| {
         let event = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"x\"}}]}\n\n";
         let begun = (0..events).fold(Script::event_stream(), |script, _| script.chunk(event).wait(pause));

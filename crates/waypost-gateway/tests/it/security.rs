@@ -1,17 +1,15 @@
 //! Controls X of the security model, and the rows of bad input that they rest on.
 
-use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::{Method, StatusCode};
-use serde_json::{Value, json};
-use tokio::io::AsyncReadExt as _;
+use serde_json::json;
 use waypost_gateway::NewKey;
-use waypost_lab::http::{HttpProvider, HttpRequest, Script, Speech};
+use waypost_lab::http::{HttpProvider, HttpRequest, Script};
 
 use crate::gateway::well;
-use crate::rig::{CANARY, PATIENCE, Rig, chat, config, raw, run, send, until};
+use crate::rig::{PATIENCE, Rig, chat, config, raw, run, send, until};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
@@ -143,87 +141,6 @@ fn x02_every_path_of_clients_needs_a_key_whatever_host_and_path_say() {
         );
         assert_eq!(rig.providers[0].ledger().requests(), 0);
         rig.settled().await;
-    });
-}
-
-/// X07: the gateway as a process that logs all it can, in front of a provider that repeats the key it was sent.
-#[test]
-fn x07_secrets_and_prompts_are_in_no_output() {
-    run(async {
-        let echo = |request: &HttpRequest| {
-            let key = request.header("authorization").unwrap_or_default().to_owned();
-            let body = json!({"error": {"message": format!("bad key {key}"), "code": "x"}}).to_string();
-            match request.number % 4 {
-                0 => Script::status(500, &[("x-key", &key)], &body),
-                1 => Script::status(400, &[], &body),
-                2 => Script::event_stream().chunk(format!("data: {body}\n\n")).end(),
-                _ => Speech::default().answer(request),
-            }
-        };
-        let provider = HttpProvider::start(echo).await.unwrap();
-        let folder = std::env::temp_dir().join(format!("waypost-x07-{}", uuid::Uuid::new_v4()));
-        std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join("key"), CANARY).unwrap();
-        let client = NewKey::make(b"");
-        let key = format!("api_key = {{ file = {:?} }}\nserves", folder.join("key"));
-        let more =
-            format!("[tenants.a]\nkeys = [{{ hash = \"{}\" }}]\n[telemetry]\nlog = \"trace\"\n", client.hash);
-        let text =
-            config(&[provider.url(), "http://127.0.0.1:1/v1".to_owned()], &more).replace("serves", &key);
-        let file = folder.join("waypost.toml");
-        std::fs::write(&file, text).unwrap();
-        let mut process = tokio::process::Command::new(env!("CARGO_BIN_EXE_waypost"))
-            .arg("serve")
-            .arg(&file)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let (mut out, mut err) = (process.stdout.take().unwrap(), process.stderr.take().unwrap());
-        let log = Arc::new(Mutex::new(String::new()));
-        let heard = Arc::clone(&log);
-        let reading = tokio::spawn(async move {
-            let mut buffer = [0; 8_192];
-            while let Ok(read @ 1..) = err.read(&mut buffer).await {
-                heard.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..read]));
-            }
-        });
-        let address = |log: &str| {
-            let line = log.lines().find(|line| line.contains("waypost is listening"))?;
-            let at = line.split("127.0.0.1:").nth(1)?;
-            at.split(|c: char| !c.is_ascii_digit()).next()?.parse::<u16>().ok()
-        };
-        until("it listens", || address(&log.lock().unwrap()).is_some()).await;
-        let port = address(&log.lock().unwrap()).unwrap();
-        let bearer = format!("Bearer {}", client.key);
-        let mut answers = Vec::new();
-        for number in 0..24 {
-            let mut body = chat(number % 2 == 0);
-            body["messages"][0]["content"] = Value::from("canary-prompt");
-            let headers = [JSON, ("authorization", &*bearer)];
-            let answer = send(
-                ([127, 0, 0, 1], port).into(),
-                Method::POST,
-                "/v1/chat/completions",
-                &headers,
-                body.to_string(),
-            )
-            .await;
-            answers.push(format!("{:?} {:?}", answer.headers, answer.body));
-        }
-        process.kill().await.unwrap();
-        tokio::time::timeout(PATIENCE, reading).await.unwrap().unwrap();
-        let mut stdout = String::new();
-        out.read_to_string(&mut stdout).await.unwrap();
-        std::fs::remove_dir_all(&folder).unwrap();
-        let log = log.lock().unwrap().clone();
-        assert!(log.contains("waypost::request"), "it logs requests");
-        for secret in [CANARY, &client.key, "canary-prompt"] {
-            for (what, output) in [("stdout", &stdout), ("the log", &log), ("answers", &answers.concat())] {
-                assert!(!output.contains(secret), "{what} has {secret}");
-            }
-        }
     });
 }
 
