@@ -4,6 +4,7 @@ mod openapi;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN};
@@ -24,6 +25,8 @@ use crate::{Endpoint, Gateway};
 
 /// The largest request that is explained.
 const MAX_EXPLAINED: usize = 4 << 20;
+/// How long its body may take.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Answers administrators.
 #[derive(Clone)]
@@ -159,12 +162,13 @@ impl Admin {
             self.check_caller(&head.headers)?;
         }
         let route = route.ok_or_else(Refusal::not_found)?;
-        let body = match Limited::new(body, MAX_EXPLAINED).collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(_) if head.method == Method::GET => Bytes::new(),
-            Err(_) => return Err(Refusal::too_large()),
-        };
-        (route.answer)(self, &head.uri, &body)
+        let body = if head.method == Method::GET { Bytes::new() } else { read(body).await? };
+        let (admin, uri, answer) = (self.clone(), head.uri, route.answer);
+        // Some read files.
+        let answered = tokio::task::spawn_blocking(move || answer(&admin, &uri, &body)).await;
+        answered.unwrap_or_else(|_| {
+            Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "it failed"))
+        })
     }
 
     /// Whoever has the key. Where there is none, programs of this machine; not the pages that its browsers show, which
@@ -268,8 +272,16 @@ impl Admin {
     }
 }
 
+async fn read(body: Incoming) -> Result<Bytes, Refusal> {
+    match tokio::time::timeout(PATIENCE, Limited::new(body, MAX_EXPLAINED).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(_)) => Err(Refusal::too_large()),
+        Err(_) => Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the body took too long")),
+    }
+}
+
 /// Whether it is no page of a browser that asks: those say where they come from, and reach this machine by a name.
-fn check_no_page(headers: &HeaderMap) -> Result<(), Refusal> {
+pub(crate) fn check_no_page(headers: &HeaderMap) -> Result<(), Refusal> {
     let host = headers.get(HOST).and_then(|host| host.to_str().ok()?.parse::<http::uri::Authority>().ok());
     let is_here = host.is_some_and(|host| {
         let name = host.host().trim_start_matches('[').trim_end_matches(']');

@@ -10,6 +10,9 @@ use crate::Endpoint;
 use crate::header;
 use crate::refusal::Refusal;
 
+/// The most bytes of headers. The connection bounds them too, but only to a read more than it says.
+const MAX_HEADERS: usize = 62 << 10;
+
 /// The key that a request was sent with, if it was sent with one: `Authorization: Bearer`, or `x-api-key` as Anthropic's
 /// clients send it, or `x-goog-api-key` as Google's do.
 pub(crate) fn key_of(headers: &HeaderMap) -> Result<Option<&[u8]>, Refusal> {
@@ -56,6 +59,10 @@ pub(crate) fn check_query(uri: &Uri, endpoint: Endpoint) -> Result<(), Refusal> 
 /// Whether the headers say what the endpoint takes.
 pub(crate) fn check_headers(headers: &HeaderMap, endpoint: Endpoint) -> Result<(), Refusal> {
     let refuse = |status, message: &str| Err(Refusal::new(status, "invalid_request", message));
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if bytes > MAX_HEADERS {
+        return refuse(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the headers are too large");
+    }
     let encoded = headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity");
     if encoded {
         return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoded bodies are not taken");

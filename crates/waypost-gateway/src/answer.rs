@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
+use crate::alarms::Alarms;
 use crate::event_stream::EventStream;
 use crate::places::Place;
 use crate::settlement::Settlement;
@@ -84,6 +85,9 @@ pub(crate) struct ByteStream {
     pub(crate) body: UpstreamBody,
     /// Bytes that are left to come, if that is known.
     pub(crate) length: Option<u64>,
+    /// Whether four bytes of it count as a token.
+    pub(crate) is_text: bool,
+    pub(crate) alarms: Alarms,
     pub(crate) settlement: Settlement,
 }
 
@@ -94,13 +98,19 @@ impl ByteStream {
         }
         loop {
             return match Pin::new(&mut self.body).poll_frame(cx) {
-                Poll::Pending => Poll::Pending,
+                Poll::Pending => self.alarms.poll(cx).map(|_| {
+                    self.settlement.interrupted("the provider sent nothing for too long");
+                    Some(Err(io::ErrorKind::TimedOut.into()))
+                }),
                 Poll::Ready(None) => {
                     self.settlement.complete();
                     Poll::Ready(None)
                 }
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(chunk) => Poll::Ready(Some(Ok(self.count(chunk)))),
+                    Ok(chunk) => {
+                        self.alarms.rewind();
+                        Poll::Ready(Some(Ok(self.count(chunk))))
+                    }
                     Err(_) => continue,
                 },
                 Poll::Ready(Some(Err(error))) => {
@@ -113,6 +123,9 @@ impl ByteStream {
 
     /// Counts what is passed on. Whoever knows how long an answer is does not ask for its end.
     fn count(&mut self, chunk: Bytes) -> Bytes {
+        if self.is_text {
+            self.settlement.content(chunk.len() as u64 / 4);
+        }
         self.length = self.length.map(|length| length.saturating_sub(chunk.len() as u64));
         if self.length == Some(0) {
             self.settlement.complete();

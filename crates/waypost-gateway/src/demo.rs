@@ -168,7 +168,7 @@ fn replies(profile: &Profile, started: Instant) -> impl Fn(&HttpRequest) -> Scri
 
 /// What an operator would write for them.
 fn configuration(listen: SocketAddr, providers: &[HttpProvider]) -> String {
-    let mut text = format!("[server]\nlisten = \"{listen}\"\nadmin = \"127.0.0.1:0\"\n");
+    let mut text = format!("[server]\nlisten = \"{listen}\"\nadmin = \"127.0.0.1:0\"\nlame_duck = \"1ms\"\n");
     let mut candidates = String::new();
     for (profile, provider) in PROFILES.iter().zip(providers) {
         let (name, (input, output)) = (profile.name, profile.price);

@@ -20,8 +20,8 @@ pub(crate) struct Heard {
     pub(crate) content: bool,
     /// The provider failed.
     pub(crate) error: bool,
-    /// The answer is complete, though more events may follow.
-    pub(crate) finished: bool,
+    /// So many of the answers that were asked for are complete, though more events may follow.
+    pub(crate) finished: u32,
     /// Nothing follows.
     pub(crate) ended: bool,
     pub(crate) usage: Option<Usage>,
@@ -29,11 +29,14 @@ pub(crate) struct Heard {
     pub(crate) only_usage: bool,
 }
 
+/// However many answers were asked for: all of them.
+const ALL: u32 = u32::MAX;
+
 const COMMITS: Heard = Heard {
     commits: true,
     content: false,
     error: false,
-    finished: false,
+    finished: 0,
     ended: false,
     usage: None,
     only_usage: false,
@@ -120,7 +123,7 @@ impl Dialect {
             return Heard::default();
         };
         if data == b"[DONE]" {
-            return Heard { ended: true, finished: true, ..Heard::default() };
+            return Heard { ended: true, finished: ALL, ..Heard::default() };
         }
         match self {
             Self::Chunks => hear_chunk(data),
@@ -198,11 +201,11 @@ fn hear_chunk(data: &[u8]) -> Heard {
         ];
         parts.into_iter().any(says)
     };
-    let finished = choices.iter().any(|choice| says(choice.finish_reason));
+    let finished = choices.iter().filter(|choice| says(choice.finish_reason)).count() as u32;
     let content =
         choices.iter().any(|choice| says(choice.text) || choice.delta.as_ref().is_some_and(in_delta));
     Heard {
-        commits: content || finished,
+        commits: content || finished > 0,
         content,
         error: says(chunk.error),
         finished,
@@ -222,6 +225,15 @@ struct Generated<'a> {
     candidates: Option<Vec<Candidate<'a>>>,
     #[serde(default)]
     usage_metadata: Option<Usage>,
+    #[serde(borrow, default)]
+    prompt_feedback: Option<PromptFeedback<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PromptFeedback<'a> {
+    #[serde(borrow, default)]
+    block_reason: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -242,11 +254,14 @@ struct Content<'a> {
 fn hear_gemini(data: &[u8]) -> Heard {
     let Ok(chunk) = serde_json::from_slice::<Generated<'_>>(data) else { return Heard::default() };
     let candidates = chunk.candidates.unwrap_or_default();
-    let finished = candidates.iter().any(|candidate| says(candidate.finish_reason));
+    // A prompt that is refused has no candidates.
+    let refused = chunk.prompt_feedback.is_some_and(|feedback| says(feedback.block_reason));
+    let finished = candidates.iter().filter(|candidate| says(candidate.finish_reason)).count() as u32;
+    let finished = if refused { ALL } else { finished };
     let content =
         candidates.iter().any(|candidate| says(candidate.content.as_ref().and_then(|said| said.parts)));
     Heard {
-        commits: content || finished,
+        commits: content || finished > 0,
         content,
         error: says(chunk.error),
         finished,
@@ -267,7 +282,7 @@ fn message_event(name: &str) -> Heard {
     match name {
         "content_block_delta" => CONTENT,
         "message_delta" => COMMITS,
-        "message_stop" => Heard { finished: true, ended: true, ..COMMITS },
+        "message_stop" => Heard { finished: ALL, ended: true, ..COMMITS },
         "error" => Heard { error: true, ..Heard::default() },
         _ => Heard::default(),
     }
@@ -275,7 +290,7 @@ fn message_event(name: &str) -> Heard {
 
 fn response_event(name: &str) -> Heard {
     match name {
-        "response.completed" | "response.incomplete" => Heard { finished: true, ..COMMITS },
+        "response.completed" | "response.incomplete" => Heard { finished: ALL, ..COMMITS },
         "error" | "response.failed" => Heard { error: true, ..Heard::default() },
         delta if delta.rsplit('.').next() == Some("delta") => CONTENT,
         _ => Heard::default(),
@@ -323,6 +338,7 @@ mod tests {
         assert!(
             hear(Dialect::Chunks, "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n")
                 .finished
+                == 1
         );
         let quoted = r#"data: {"choices":[{"delta":{"content":"\"error\": \"finish_reason\":\"stop\""}}]}"#;
         assert!(!hear(Dialect::Chunks, quoted).error && hear(Dialect::Chunks, quoted).content);
@@ -348,7 +364,7 @@ mod tests {
         );
         let done = "event: response.completed\ndata: {\"type\":\"response.completed\",\"response\":{\"usage\":{\"input_tokens\":9}}}\n\n";
         let done = hear(Dialect::Responses, done);
-        assert!(done.finished && done.usage.is_some());
+        assert!(done.finished > 0 && done.usage.is_some());
         assert!(
             hear(Dialect::Responses, "event: response.output_text.delta\ndata: {\"delta\":\"a\"}\n\n")
                 .content

@@ -1,16 +1,16 @@
 //! A stream of events on its way to a client, from its first content to its end.
 
-use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body::Body;
-use tokio::time::{Instant, Sleep};
+use secrecy::SecretString;
 
-use crate::closing::{Closed, Closing};
+use crate::alarms::{Alarm, Alarms};
 use crate::endpoint::Dialect;
+use crate::secrets::redacted;
 use crate::settlement::Settlement;
 use crate::sse::{EventSplitter, events};
 use crate::upstream::UpstreamBody;
@@ -30,14 +30,11 @@ pub(crate) struct EventStream {
     settlement: Settlement,
     /// Usage is asked for in the client's place, so it is not for the client.
     hides_usage: bool,
-    /// The answer is complete, though its end has not come.
-    finished: bool,
-    idle: Option<Duration>,
-    /// When something came last, and the alarm for when nothing does. It is set anew only when it goes off.
-    last: Instant,
-    alarm: Option<Pin<Box<Sleep>>>,
-    until: Option<Instant>,
-    closed: Closed,
+    /// Answers that are not complete yet.
+    unfinished: u32,
+    /// What must not be told to a client, of an error.
+    secrets: Vec<SecretString>,
+    alarms: Alarms,
 }
 
 enum State {
@@ -48,12 +45,14 @@ enum State {
 }
 
 /// How a stream is passed on.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Passing {
     pub(crate) dialect: Dialect,
     pub(crate) hides_usage: bool,
-    pub(crate) idle: Option<Duration>,
-    pub(crate) until: Option<Instant>,
+    /// How many answers were asked for.
+    pub(crate) answers: u32,
+    pub(crate) secrets: Vec<SecretString>,
+    pub(crate) alarms: Alarms,
 }
 
 impl EventStream {
@@ -64,7 +63,6 @@ impl EventStream {
         splitter: EventSplitter,
         settlement: Settlement,
         passing: Passing,
-        closing: &Closing,
     ) -> Self {
         Self {
             state: State::Unread(begun, body),
@@ -72,12 +70,9 @@ impl EventStream {
             splitter,
             settlement,
             hides_usage: passing.hides_usage,
-            finished: false,
-            idle: passing.idle,
-            last: Instant::now(),
-            alarm: None,
-            until: passing.until,
-            closed: closing.closed(),
+            unfinished: passing.answers,
+            secrets: passing.secrets,
+            alarms: passing.alarms,
         }
     }
 
@@ -96,7 +91,7 @@ impl EventStream {
                         return self.poll_alarms(cx);
                     }
                     Poll::Ready(Some(Ok(frame))) => {
-                        self.last = Instant::now();
+                        self.alarms.rewind();
                         self.state = State::Flowing(body);
                         let Ok(chunk) = frame.into_data() else { continue };
                         match self.splitter.push(chunk) {
@@ -121,7 +116,7 @@ impl EventStream {
     fn at_end(&mut self, why: &'static str) -> Option<Bytes> {
         let rest = self.splitter.finish();
         let rest = self.pass(rest);
-        if !self.finished {
+        if self.unfinished > 0 {
             let error = self.break_off(why);
             return Some([&rest[..], &error].concat().into());
         }
@@ -141,9 +136,9 @@ impl EventStream {
                 self.settlement.hear(usage);
             }
             if heard.content {
-                self.settlement.content();
+                self.settlement.content(1);
             }
-            self.finished |= heard.finished;
+            self.unfinished = self.unfinished.saturating_sub(heard.finished);
             if heard.only_usage && self.hides_usage {
                 kept.get_or_insert_with(|| BytesMut::from(&block[..start]));
             } else if let Some(kept) = &mut kept {
@@ -152,12 +147,13 @@ impl EventStream {
             if heard.error {
                 self.settlement.interrupted("the provider reported an error in its stream");
                 self.state = State::Ended;
-                self.finished = true;
-                return kept.map_or_else(|| block.slice(..end), BytesMut::freeze);
+                self.unfinished = 0;
+                let told = kept.map_or_else(|| block.slice(..end), BytesMut::freeze);
+                return redacted(told, &self.secrets);
             }
             if heard.ended {
                 self.settlement.complete();
-                self.finished = true;
+                self.unfinished = 0;
                 if let State::Flowing(body) = std::mem::replace(&mut self.state, State::Ended) {
                     tokio::spawn(read_to_end(body));
                 }
@@ -176,23 +172,14 @@ impl EventStream {
 
     /// Nothing has come. Whether it is time to stop waiting.
     fn poll_alarms(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        if self.closed.poll(cx).is_ready() {
-            self.state = State::Ended;
-            let event = self.dialect.error_event("server_shutting_down", "the gateway is shutting down");
-            return Poll::Ready(Some(event.into()));
-        }
-        loop {
-            let idle = self.idle.map(|idle| self.last + idle);
-            let Some(due) = idle.into_iter().chain(self.until).min() else { return Poll::Pending };
-            if due <= Instant::now() {
-                return Poll::Ready(self.at_end("the provider sent nothing for too long"));
+        self.alarms.poll(cx).map(|alarm| match alarm {
+            Alarm::TooLong => self.at_end("the provider sent nothing for too long"),
+            Alarm::Closing => {
+                self.state = State::Ended;
+                let event = self.dialect.error_event("server_shutting_down", "the gateway is shutting down");
+                Some(event.into())
             }
-            let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
-            match alarm.as_mut().poll(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(()) => alarm.as_mut().reset(due.max(Instant::now())),
-            }
-        }
+        })
     }
 }
 

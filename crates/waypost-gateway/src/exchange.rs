@@ -1,6 +1,7 @@
 //! One attempt at one candidate: the request is sent, and its answer looked at until it is known to be one.
 
 use std::future::poll_fn;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
-use secrecy::ExposeSecret;
+use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use waypost::core::{Timestamp, Tokens, TraceContext};
@@ -25,6 +26,7 @@ use crate::provider::ANTHROPIC_VERSION;
 use crate::refusal::ProviderSaid;
 use crate::request_body::RequestBody;
 use crate::scan::StreamUsage;
+use crate::secrets::redacted;
 use crate::settlement::Settlement;
 use crate::sse::{EventSplitter, events};
 use crate::target::Target;
@@ -52,9 +54,13 @@ pub(crate) struct Exchange {
     pub(crate) endpoint: Endpoint,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
-    pub(crate) model_at: Option<std::ops::Range<usize>>,
+    pub(crate) model_at: Option<Range<usize>>,
     pub(crate) stream: bool,
     pub(crate) stream_usage: StreamUsage,
+    /// The options of the stream that are sent instead of the client's, and where those stand.
+    pub(crate) stream_options: Option<(Range<usize>, Bytes)>,
+    /// How many answers are asked for.
+    pub(crate) answers: u32,
     pub(crate) prompt: Tokens,
     /// The trace that providers are told.
     pub(crate) trace: Option<TraceContext>,
@@ -77,6 +83,7 @@ pub(crate) enum Opened {
         body: UpstreamBody,
         splitter: EventSplitter,
         settlement: Settlement,
+        secrets: Vec<SecretString>,
     },
     /// Bytes that have begun.
     Bytes { status: StatusCode, headers: HeaderMap, first: Bytes, body: UpstreamBody, settlement: Settlement },
@@ -136,12 +143,14 @@ impl Exchange {
         settlement.limits(limits);
         let (head, body) = response.into_parts();
         if !matches!(head.status.as_u16(), 200..=203) {
-            return Err(self.refused(target, &head, body).await);
+            return Err(self.refused(target, attempt, &head, body).await);
         }
         let kind = media_type(&head.headers);
         let headers = passed_on(&head.headers);
         match kind.as_str() {
-            "text/event-stream" => self.open_events(attempt, headers, body, settlement).await,
+            "text/event-stream" if self.endpoint.is_text() => {
+                self.open_events(target, attempt, headers, body, settlement).await
+            }
             "text/html" => Err(ErrorResponse::new(200).header("content-type", kind).into()),
             _ => self.open_whole(target, attempt, &head, headers, body, settlement).await,
         }
@@ -222,33 +231,26 @@ impl Exchange {
         } else {
             target.model.clone()
         };
-        let asks =
-            self.stream && self.stream_usage == StreamUsage::Silent && target.kind.takes_stream_options();
-        let brace = memchr::memchr(b'{', body).filter(|_| asks && !self.endpoint.is_form()).map(|at| at + 1);
-        let [before, wish] = match brace {
-            Some(end) => {
-                [body.slice(..end), Bytes::from_static(br#""stream_options":{"include_usage":true},"#)]
-            }
-            None => [Bytes::new(), Bytes::new()],
-        };
-        RequestBody::new([
-            before,
-            wish,
-            body.slice(brace.unwrap_or(0)..at.start),
-            model,
-            body.slice(at.end..),
-        ])
+        let takes = self.stream && target.kind.takes_stream_options();
+        let mut edits = vec![(at.clone(), model)];
+        edits.extend(self.stream_options.clone().filter(|_| takes));
+        if takes && self.stream_usage == StreamUsage::Silent && !self.endpoint.is_form() {
+            let wish = Bytes::from_static(br#""stream_options":{"include_usage":true},"#);
+            edits.extend(memchr::memchr(b'{', body).map(|brace| (brace + 1..brace + 1, wish)));
+        }
+        RequestBody::edited(body, edits)
     }
 
     /// Whether what the gateway asked of usage is not for the client.
     pub(crate) fn hides_usage(&self) -> bool {
-        self.stream && self.stream_usage == StreamUsage::Silent
+        self.stream && self.stream_usage != StreamUsage::Wanted
     }
 
     /// The provider refused. What it said is kept for the client, without its secrets.
     async fn refused(
         &self,
         target: &Target,
+        attempt: &Attempt,
         head: &http::response::Parts,
         mut body: UpstreamBody,
     ) -> RequestError {
@@ -259,7 +261,7 @@ impl Exchange {
                 _ => break,
             }
         }
-        let body = redacted(text.freeze(), target);
+        let body = redacted(text.freeze(), &target.secrets);
         let mut response = ErrorResponse::new(head.status.as_u16()).body(&body);
         for (name, value) in &head.headers {
             if let Ok(value) = value.to_str() {
@@ -267,7 +269,7 @@ impl Exchange {
             }
         }
         let content_type = head.headers.get(CONTENT_TYPE).cloned();
-        let said = ProviderSaid { status: head.status, content_type, body };
+        let said = ProviderSaid { attempt: attempt.number(), status: head.status, content_type, body };
         *self.said.lock().unwrap_or_else(PoisonError::into_inner) = Some(said);
         response.into()
     }
@@ -275,6 +277,7 @@ impl Exchange {
     /// Reads up to the first content.
     async fn open_events(
         &self,
+        target: &Target,
         attempt: &Attempt,
         headers: HeaderMap,
         mut body: UpstreamBody,
@@ -287,13 +290,14 @@ impl Exchange {
                 Some(Err(_)) => return Err(ErrorKind::ConnectionError.into()),
                 None => (splitter.finish(), true),
             };
-            match look_for_content(self.endpoint.dialect(), &block)? {
+            match look_for_content(self.endpoint.dialect(), &block, target)? {
                 Some(()) => {
                     attempt.first_content();
                     begun.extend_from_slice(&block);
                     settlement.begin();
                     let begun = begun.freeze();
-                    return Ok(Opened::Events { headers, begun, body, splitter, settlement });
+                    let secrets = target.secrets.clone();
+                    return Ok(Opened::Events { headers, begun, body, splitter, settlement, secrets });
                 }
                 // An answer that ends without having said anything is none.
                 None if is_last || begun.len() + block.len() > MAX_PREAMBLE => {
@@ -343,11 +347,12 @@ impl Exchange {
 }
 
 /// The first content among events; what an error among them says before that.
-fn look_for_content(dialect: Dialect, block: &Bytes) -> Result<Option<()>, RequestError> {
+fn look_for_content(dialect: Dialect, block: &Bytes, target: &Target) -> Result<Option<()>, RequestError> {
     for event in events(block) {
         let heard = dialect.hear(event);
         if heard.error {
-            return Err(ErrorResponse::new(200).body(event.data().unwrap_or_default()).into());
+            let said = Bytes::copy_from_slice(event.data().unwrap_or_default());
+            return Err(ErrorResponse::new(200).body(redacted(said, &target.secrets)).into());
         }
         if heard.commits {
             return Ok(Some(()));
@@ -368,7 +373,7 @@ fn read_whole(target: &Target, body: &Bytes) -> Result<Said, RequestError> {
         #[serde(default, alias = "usageMetadata")]
         usage: Option<Usage>,
     }
-    let failed = || RequestError::from(ErrorResponse::new(200).body(redacted(body.clone(), target)));
+    let failed = || RequestError::from(ErrorResponse::new(200).body(redacted(body.clone(), &target.secrets)));
     let Ok(whole) = serde_json::from_slice::<Whole<'_>>(body) else { return Err(failed()) };
     if whole.error.is_some_and(|error| error.get() != "null") {
         return Err(failed());
@@ -406,21 +411,4 @@ fn passed_on(headers: &HeaderMap) -> HeaderMap {
         passed.insert(CONTENT_TYPE, kind.clone());
     }
     passed
-}
-
-/// A text without the provider's key.
-fn redacted(body: Bytes, target: &Target) -> Bytes {
-    let Some(secret) = target.secret.as_ref().map(ExposeSecret::expose_secret) else { return body };
-    if memchr::memmem::find(&body, secret.as_bytes()).is_none() {
-        return body;
-    }
-    let mut clean = BytesMut::with_capacity(body.len());
-    let mut rest = &body[..];
-    while let Some(at) = memchr::memmem::find(rest, secret.as_bytes()) {
-        clean.extend_from_slice(&rest[..at]);
-        clean.extend_from_slice(b"[redacted]");
-        rest = &rest[at + secret.len()..];
-    }
-    clean.extend_from_slice(rest);
-    clean.freeze()
 }

@@ -15,6 +15,9 @@ const MAX_BOUNDARY: usize = 70;
 pub(crate) fn scan(body: &[u8], headers: &HeaderMap) -> Result<Scanned, BadBody> {
     let boundary = boundary(headers).ok_or_else(|| BadBody::whole("the form has no boundary"))?;
     let delimiter = format!("--{boundary}");
+    if parts(body, delimiter.as_bytes()).any(|(head, _)| !is_plain(head)) {
+        return Err(BadBody::whole("a part of the form has no plain `Content-Disposition`"));
+    }
     let mut models =
         parts(body, delimiter.as_bytes()).filter(|(head, _)| names_model(head)).map(|(_, at)| at);
     let missing = || BadBody { param: Some("model"), message: "`model` is missing".to_owned() };
@@ -36,6 +39,8 @@ pub(crate) fn scan(body: &[u8], headers: &HeaderMap) -> Result<Scanned, BadBody>
         user: None,
         cache_key: None,
         stream_usage: StreamUsage::Wanted,
+        stream_options: None,
+        answers: 1,
     })
 }
 
@@ -59,6 +64,28 @@ fn parts<'b>(
         let value = memmem::find(part, b"\r\n\r\n")? + 4;
         let last = part.strip_suffix(b"\r\n")?.len();
         (value <= last).then(|| (&part[..value], head_at + value..head_at + last))
+    })
+}
+
+/// Whether a part's name is written as every client writes it, so that nobody reads another one: one disposition, with its
+/// name in quotes first.
+fn is_plain(head: &[u8]) -> bool {
+    let lower = head.to_ascii_lowercase();
+    let mut dispositions = memmem::find_iter(&lower, b"content-disposition");
+    let (Some(at), None) = (dispositions.next(), dispositions.next()) else { return false };
+    let written = lower[at..].strip_prefix(b"content-disposition:").map(<[u8]>::trim_ascii_start);
+    let line =
+        written.map(|written| written.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default());
+    let named = line.and_then(|line| line.strip_prefix(b"form-data; name=\""));
+    named.is_some_and(|rest| {
+        let mut quoted = rest.splitn(2, |byte| *byte == b'"');
+        let (name, rest) = (quoted.next().unwrap_or_default(), quoted.next());
+        let again = |rest: &[u8]| {
+            [&b"; name"[..], b";name"].into_iter().any(|word| memmem::find(rest, word).is_some())
+        };
+        // `Model` is not `model`, and some read it so.
+        let is_other = name == b"model" && memmem::find(head, b"name=\"model\"").is_none();
+        rest.is_some_and(|rest| !again(rest)) && !is_other && !name.contains(&b'\\')
     })
 }
 

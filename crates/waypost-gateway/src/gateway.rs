@@ -38,6 +38,8 @@ pub struct Gateway {
     /// Bytes of requests that are held at once.
     pub(crate) memory: Places,
     pub(crate) body_timeout: Duration,
+    /// Whether others than this machine reach the address that it listens at.
+    is_public: bool,
     /// For the ids of traces.
     pub(crate) seeds: SeedSequence,
 }
@@ -69,6 +71,7 @@ impl Gateway {
         let builder =
             Router::builder().config(RouterConfig::clone(&resolved.router)).rules(resolved.rules.clone());
         let builder = resolved.updates.iter().cloned().fold(builder, waypost::RouterBuilder::update);
+        let builder = builder.on_limit_event(|event| tracing::warn!(target: "waypost::limit", "{event}"));
         let builder = resolved.limits.iter().cloned().fold(builder, waypost::RouterBuilder::limit);
         let router = builder.build().map_err(|error| SetupError(error.to_string()))?;
         let tag = |endpoint: Endpoint| (endpoint, Tag::new(endpoint.tag()).into_iter().collect());
@@ -85,6 +88,7 @@ impl Gateway {
             requests: Places::new(server.max_requests),
             memory: Places::new(usize::try_from(server.max_buffered).unwrap_or(usize::MAX)),
             body_timeout: server.body_timeout,
+            is_public: !server.listen.ip().is_loopback(),
             seeds: SeedSequence::new(uuid::Uuid::new_v4().as_u64_pair().0),
             directory: ArcSwap::from_pointee(Directory::new(resolved, targets, &Directory::default())),
         }))
@@ -97,6 +101,10 @@ impl Gateway {
     /// [`SetupError`]; then nothing has changed.
     pub fn reconfigure(&self, config: Config) -> Result<u64, SetupError> {
         let resolved = config.resolved;
+        if self.is_public && resolved.server.anonymous {
+            let because = "without keys only this machine is served, and the address that is listened at is not of it alone";
+            return Err(SetupError(because.to_owned()));
+        }
         // One at a time.
         let mut upstreams = self.upstreams.lock().unwrap_or_else(PoisonError::into_inner);
         let (updates, rules, limits) =

@@ -27,7 +27,9 @@ impl Gathered {
         }
         let first = std::mem::take(&mut self.first);
         if !first.is_empty() {
-            self.rest.reserve(self.length.max(first.len() + chunk.len()));
+            // Twice what has come, until it is clear that what was announced comes.
+            let come = first.len() + chunk.len();
+            self.rest.reserve(self.length.min(come * 4).max(come));
         }
         self.rest.extend_from_slice(&first);
         self.rest.extend_from_slice(&chunk);

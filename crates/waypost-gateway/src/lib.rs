@@ -53,8 +53,8 @@
 //!   end. Events pass whole, as soon as they are; at most one that is not whole is held, and nothing is read while the
 //!   client takes nothing.
 //! - **Accounting.** Every request is settled once: answered, failed, or cancelled with the tokens that were seen.
-//! - **Secrets.** Provider keys come from the environment or from files, are never printed, and are cut out of what
-//!   providers say. Clients' keys are kept as keyed hashes. Of clients' headers only those of the protocols are passed on.
+//! - **Secrets.** Provider keys come from the environment or from files, are never printed, and are cut out of the
+//!   errors that providers report. Clients' keys are kept as keyed hashes. Of clients' headers only those of the protocols are passed on.
 //! - **Reload.** A configuration takes effect as a whole or not at all. Counters, breakers and limits stay.
 //! - **Bounds.** Bodies, heads, events, connections, requests at once, times: each has one, by default.
 //! - **Panics.** No request, answer or configuration panics.
@@ -79,6 +79,7 @@
 
 mod admin;
 mod admission;
+mod alarms;
 mod answer;
 mod closing;
 pub mod config;
@@ -106,6 +107,7 @@ mod refusal;
 mod reload;
 mod request_body;
 mod scan;
+mod secrets;
 mod serve;
 mod server;
 mod serving;

@@ -37,6 +37,8 @@ pub(crate) struct Refusal {
 /// A provider's own error.
 #[derive(Debug, Clone)]
 pub(crate) struct ProviderSaid {
+    /// At which attempt.
+    pub(crate) attempt: u32,
     pub(crate) status: StatusCode,
     pub(crate) content_type: Option<HeaderValue>,
     pub(crate) body: Bytes,
@@ -52,6 +54,12 @@ impl Refusal {
     pub(crate) fn method(takes: &str) -> Self {
         let message = format!("this path takes {takes}");
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+    }
+
+    /// The gateway's end.
+    pub(crate) fn stopping() -> Self {
+        let message = "the gateway is shutting down";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_shutting_down", message)
     }
 
     pub(crate) fn not_found() -> Self {
@@ -125,8 +133,9 @@ impl Refusal {
         let message = format!("{} after {tried} attempts{last}", error.because());
         let mut refusal = Self::new(status, code, message).retry_after(error.retry_after());
         refusal.should_retry = Some(error.should_retry());
-        let is_clients = error.last().is_some_and(|last| is_the_clients(last.verdict.kind));
-        refusal.said = said.filter(|_| is_clients).map(Box::new);
+        let clients = error.last().filter(|last| is_the_clients(last.verdict.kind));
+        refusal.said =
+            said.filter(|said| clients.is_some_and(|last| last.number == said.attempt)).map(Box::new);
         refusal
     }
 

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt::Write as _;
+use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -17,6 +18,18 @@ pub(crate) struct RequestBody(VecDeque<Bytes>);
 impl RequestBody {
     pub(crate) fn new(parts: impl IntoIterator<Item = Bytes>) -> Self {
         Self(parts.into_iter().filter(|part| !part.is_empty()).collect())
+    }
+
+    /// A body with some parts of it replaced, none of which overlap.
+    pub(crate) fn edited(body: &Bytes, mut edits: Vec<(Range<usize>, Bytes)>) -> Self {
+        edits.sort_by_key(|(at, _)| at.start);
+        let (mut parts, mut rest) = (Vec::with_capacity(edits.len() * 2 + 1), 0);
+        for (at, text) in edits {
+            parts.extend([body.slice(rest..at.start), text]);
+            rest = at.end;
+        }
+        parts.push(body.slice(rest..));
+        Self::new(parts)
     }
 
     /// The SHA-256 of all of it, in hexadecimal digits.

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
+use bytes::Bytes;
 use memchr::{memchr2, memmem};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -58,6 +59,10 @@ pub(crate) struct Scanned {
     pub(crate) cache_key: Option<String>,
     /// What the client asked about streamed usage.
     pub(crate) stream_usage: StreamUsage,
+    /// Its options of the stream with usage among them, and where its own stand; `None` if it has none or wants it.
+    pub(crate) stream_options: Option<(Range<usize>, Bytes)>,
+    /// How many answers are asked for.
+    pub(crate) answers: u32,
 }
 
 /// What a client asked about usage at the end of a stream.
@@ -65,7 +70,7 @@ pub(crate) struct Scanned {
 pub(crate) enum StreamUsage {
     /// Nothing: whoever wants to know may ask in its place, right after the body's first brace.
     Silent,
-    /// It has options of its own, and usage is not among them.
+    /// It has options of its own, and usage is not among them: they are replaced.
     Declined,
     /// It wants it.
     Wanted,
@@ -75,7 +80,7 @@ pub(crate) enum StreamUsage {
 #[derive(Default)]
 struct Fields<'a>([Option<&'a RawValue>; NAMES.len()]);
 
-const NAMES: [&str; 22] = [
+const NAMES: [&str; 25] = [
     "model",
     "stream",
     "stream_options",
@@ -94,6 +99,9 @@ const NAMES: [&str; 22] = [
     "prompt_cache_key",
     "instructions",
     "contents",
+    "system",
+    "query",
+    "documents",
     "systemInstruction",
     "system_instruction",
     "generationConfig",
@@ -256,6 +264,8 @@ impl Scanned {
             cache_key: None,
             // Every chunk says it.
             stream_usage: StreamUsage::Wanted,
+            stream_options: None,
+            answers: answers as u32,
         })
     }
 
@@ -268,27 +278,47 @@ impl Scanned {
         })?;
         let stream = fields.flag("stream")?;
         let asked = fields.get("stream_options").map(RawValue::get).filter(|raw| *raw != "null");
+        if asked.is_some_and(|asked| !asked.starts_with('{')) {
+            return Err(BadBody::of("stream_options", "`stream_options` must be an object"));
+        }
         if asked.is_some() && !stream {
             return Err(BadBody::of("stream_options", "`stream_options` is only for streamed answers"));
         }
+        let written = fields.get("stream_options").map(RawValue::get);
+        let stream_usage = stream_usage(asked, written == Some("null"), endpoint);
+        let stream_options = written
+            .filter(|_| stream && stream_usage == StreamUsage::Declined)
+            .map(|written| (place_of(body, written), with_usage(written)));
         let answers =
             fields.number("n", MAX_ANSWERS)?.max(fields.number("best_of", MAX_ANSWERS)?).unwrap_or(1);
         Ok(Self {
             model: model.into_owned(),
             model_at: Some(model_at),
             stream,
-            prompt_bytes: ["messages", "input", "prompt", "instructions", "tools"]
-                .into_iter()
-                .filter_map(|name| fields.get(name))
-                .map(|raw| raw.get().len() as u64)
-                .sum(),
+            prompt_bytes: [
+                "messages",
+                "system",
+                "input",
+                "prompt",
+                "instructions",
+                "tools",
+                "query",
+                "documents",
+            ]
+            .into_iter()
+            .filter_map(|name| fields.get(name))
+            .map(|raw| raw.get().len() as u64)
+            .sum(),
             max_tokens: max_tokens(fields)?.map(|tokens| tokens.saturating_mul(answers)),
             needs_tools: fields.get("tools").is_some_and(|tools| tools.get().len() > 4),
             needs_vision: has_images(fields),
             needs_schema: has_schema(fields),
             user: fields.text("user")?.map(Cow::into_owned),
             cache_key: fields.text("prompt_cache_key")?.map(Cow::into_owned),
-            stream_usage: stream_usage(asked, endpoint),
+            stream_usage,
+            stream_options,
+            // The best of several is one.
+            answers: fields.number("n", MAX_ANSWERS)?.unwrap_or(1) as u32,
         })
     }
 }
@@ -329,13 +359,24 @@ fn has_schema(fields: &Fields<'_>) -> bool {
     ["response_format", "text"].into_iter().filter_map(|name| fields.get(name)).any(says)
 }
 
-fn stream_usage(asked: Option<&str>, endpoint: Endpoint) -> StreamUsage {
+/// Options of a stream with usage among them.
+fn with_usage(written: &str) -> Bytes {
+    let mut options = serde_json::from_str(written).unwrap_or_default();
+    if let serde_json::Value::Null = options {
+        options = serde_json::json!({});
+    }
+    options["include_usage"] = true.into();
+    options.to_string().into()
+}
+
+fn stream_usage(asked: Option<&str>, is_null: bool, endpoint: Endpoint) -> StreamUsage {
     #[derive(serde::Deserialize)]
     struct Options {
         include_usage: Option<bool>,
     }
     match asked.map(serde_json::from_str::<Options>) {
         _ if !matches!(endpoint, Endpoint::ChatCompletions | Endpoint::Completions) => StreamUsage::Wanted,
+        None if is_null => StreamUsage::Declined,
         None => StreamUsage::Silent,
         Some(Ok(Options { include_usage: Some(true) })) => StreamUsage::Wanted,
         Some(_) => StreamUsage::Declined,
@@ -486,7 +527,9 @@ mod tests {
         assert_eq!(asked(r#"{"include_usage":true}"#), StreamUsage::Wanted);
         assert_eq!(asked(r#"{"include_usage":false}"#), StreamUsage::Declined);
         assert_eq!(asked("{}"), StreamUsage::Declined);
-        assert_eq!(asked("null"), StreamUsage::Silent);
+        assert_eq!(asked("null"), StreamUsage::Declined, "it stands there, so it is replaced");
+        let silent = scan(r#"{"model":"m","stream":true}"#).unwrap();
+        assert_eq!((silent.stream_usage, silent.stream_options), (StreamUsage::Silent, None));
     }
 
     proptest! {

@@ -29,6 +29,7 @@ pub struct Server {
     reloader: Arc<Reloader>,
     clients: JoinHandle<()>,
     watching: JoinHandle<()>,
+    lame_duck: Duration,
     drain: Duration,
 }
 
@@ -88,8 +89,18 @@ impl Server {
             tokio::spawn(listen(admin, handler, listening, stopped));
         }
         let watching = tokio::spawn(Arc::clone(&reloader).watch());
-        let drain = settings.drain;
-        Self { gateway, listen: listen_at, admin: admin_at, stop, reloader, clients, watching, drain }
+        let (lame_duck, drain) = (settings.lame_duck, settings.drain);
+        Self {
+            gateway,
+            listen: listen_at,
+            admin: admin_at,
+            stop,
+            reloader,
+            clients,
+            watching,
+            lame_duck,
+            drain,
+        }
     }
 
     /// Where clients are listened to.
@@ -116,14 +127,20 @@ impl Server {
         self.reloader.reload()
     }
 
-    /// Takes no more requests, lets those that run come to an end within the time to drain, and tells streams that do not
-    /// that it is over.
+    /// The same, for a thread that may wait for files.
+    pub fn reloading(&self) -> impl FnOnce() -> Result<u64, Vec<String>> + Send + 'static {
+        let reloader = Arc::clone(&self.reloader);
+        move || reloader.reload()
+    }
+
+    /// Takes no more requests after a while, lets those that run come to an end within the time to drain, and tells those that
+    /// do not that it is over.
     pub async fn stop(self) {
         self.watching.abort();
         self.reloader.stop();
         self.stop.send_replace(true);
         let mut clients = self.clients;
-        if tokio::time::timeout(self.drain, &mut clients).await.is_err() {
+        if tokio::time::timeout(self.lame_duck + self.drain, &mut clients).await.is_err() {
             self.gateway.closing.close();
             let _ = tokio::time::timeout(LAST_WORDS, clients).await;
         }
@@ -147,7 +164,7 @@ mod tests {
     async fn ask(address: SocketAddr, line: &str) -> String {
         let body = r#"{"model":"m","messages":[]}"#;
         let request = format!(
-            "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n{line}content-length: {}\r\n\r\n{body}",
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n{line}content-length: {}\r\n\r\n{body}",
             body.len()
         );
         let mut stream = TcpStream::connect(address).await.unwrap();

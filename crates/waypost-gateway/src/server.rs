@@ -13,9 +13,9 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -33,17 +33,12 @@ const MAX_HEAD: usize = 64 << 10;
 const MAX_HEADERS: usize = 128;
 /// How long to wait when no connection can be accepted, as when there are no file descriptors left: spinning helps nobody.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// What may be sent to a client before it takes it, in bytes of the gateway's own memory.
-const SEND_BUFFER: usize = 64 << 10;
 /// Connections beyond the most that are told so at once; more are closed without a word.
 const MAX_REFUSING: usize = 64;
 /// How long one that is refused may take to hear it.
 const REFUSAL_TIME: Duration = Duration::from_secs(1);
 /// File descriptors that are not for clients' connections and those to providers.
 const OTHER_FILES: u64 = 64;
-/// How long new connections are still taken after the gateway has been told to stop, so that a load balancer that does not
-/// know yet gets answers.
-const LAME_DUCK: Duration = Duration::from_millis(250);
 
 /// How a listener treats its connections.
 #[derive(Debug, Clone)]
@@ -51,6 +46,8 @@ pub(crate) struct Listening {
     pub(crate) max_connections: usize,
     pub(crate) header_timeout: Duration,
     pub(crate) write_timeout: Duration,
+    /// How long requests are still taken after the gateway was told to stop: whoever sends them may not know yet.
+    pub(crate) lame_duck: Duration,
 }
 
 impl From<&ServerSettings> for Listening {
@@ -69,6 +66,7 @@ impl From<&ServerSettings> for Listening {
             max_connections: server.max_connections.min(room),
             header_timeout: server.header_timeout,
             write_timeout: server.write_timeout,
+            lame_duck: server.lame_duck,
         }
     }
 }
@@ -98,7 +96,7 @@ pub(crate) async fn listen<H: Handler>(
     let places = Arc::new(Semaphore::new(listening.max_connections));
     let refusing = Arc::new(Semaphore::new(MAX_REFUSING));
     let mut connections = JoinSet::new();
-    let mut until = pin!(stopped_for(stop.clone(), LAME_DUCK));
+    let mut until = pin!(stopped_for(stop.clone(), listening.lame_duck));
     loop {
         while connections.try_join_next().is_some() {}
         let accepted = tokio::select! {
@@ -166,20 +164,13 @@ async fn serve<H: Handler>(
         tracing::debug!(%error, "a client's connection ended early");
         return;
     }
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+    // HTTP/1.1 alone: on HTTP/2 a client that takes nothing holds its streams without ever blocking the connection.
+    let mut builder = http1::Builder::new();
     builder
-        .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(listening.header_timeout)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEAD);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(128)
-        .max_header_list_size(MAX_HEAD as u32)
-        .max_send_buf_size(SEND_BUFFER)
-        .keep_alive_interval(Duration::from_secs(30));
     let service = service_fn(move |request| {
         let handler = handler.clone();
         async move {
@@ -194,7 +185,8 @@ async fn serve<H: Handler>(
     let mut connection = pin!(builder.serve_connection(io, service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = stopped_for(stop, Duration::ZERO) => {
+        // Who keeps a connection may use it until whoever sends requests knows.
+        () = stopped_for(stop, listening.lame_duck) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

@@ -17,7 +17,9 @@ use waypost::{
 };
 
 use crate::Endpoint;
+use crate::admin::check_no_page;
 use crate::admission::{check_headers, check_host, check_query, key_of};
+use crate::alarms::Alarms;
 use crate::answer::{AnswerBody, ByteStream, Content};
 use crate::config::ResponseHeader;
 use crate::event_stream::{EventStream, Passing};
@@ -136,7 +138,10 @@ impl Gateway {
         let known = key.and_then(|key| directory.keys.find(key)).map(Arc::clone);
         match known {
             Some(caller) => Ok(caller),
-            None if directory.anonymous => Ok(Arc::new(Caller::ANONYMOUS)),
+            // A key that is none is not nobody's; and pages that a browser shows are not of this machine.
+            None if directory.anonymous && (key.is_none() || directory.keys.is_empty()) => {
+                check_no_page(headers).map(|()| Arc::new(Caller::ANONYMOUS))
+            }
             None => Err(Refusal::no_key()),
         }
     }
@@ -194,6 +199,8 @@ impl Gateway {
             model_at: scanned.model_at.clone(),
             stream: scanned.stream,
             stream_usage: scanned.stream_usage,
+            stream_options: scanned.stream_options.clone(),
+            answers: scanned.answers,
             prompt: Tokens(scanned.prompt_bytes / 4),
             trace: Some(trace).filter(|_| is_traced),
             said: Mutex::default(),
@@ -203,7 +210,12 @@ impl Gateway {
         let request = routed(model, endpoint, &scanned);
         // On the heap: several may run at once, and each knows a whole answer.
         let call = |attempt| Box::pin(exchange.attempt(self, attempt));
-        match self.router().execute(&request, &context, &chain, call).await {
+        let mut closed = self.closing.closed();
+        let ended = tokio::select! {
+            ended = self.router().execute(&request, &context, &chain, call) => ended,
+            () = std::future::poll_fn(|cx| closed.poll(cx)) => return Err(Refusal::stopping()),
+        };
+        match ended {
             Ok(outcome) => Ok(self.answer(&exchange, &chain, outcome, recording.take())),
             Err(error) => {
                 if let Some(record) = recording.as_mut().and_then(Recording::record) {
@@ -285,6 +297,7 @@ impl Gateway {
         let elsewhere = waited + failed.iter().map(|attempt| attempt.took).sum::<Duration>();
         let overhead = opened.settlement().overhead(exchange.arrived).saturating_sub(elsewhere);
         let timeouts = &chain.retry.timeouts;
+        let alarms = Alarms::new(timeouts.idle, timeouts.total, &self.closing);
         let estimate = selection.as_ref().and_then(SelectedProvider::estimated_cost);
         let (status, mut headers, body, cost) = match opened {
             Opened::Whole { status, headers, body, mut settlement } => {
@@ -293,21 +306,23 @@ impl Gateway {
                 settlement.complete();
                 (status, headers, AnswerBody::whole(body), cost)
             }
-            Opened::Events { headers, begun, body, splitter, mut settlement } => {
+            Opened::Events { headers, begun, body, splitter, mut settlement, secrets } => {
                 settlement.take_over(selection, recording);
                 let passing = Passing {
                     dialect: exchange.endpoint.dialect(),
                     hides_usage: exchange.hides_usage(),
-                    idle: timeouts.idle,
-                    until: timeouts.total.map(|total| tokio::time::Instant::now() + total),
+                    answers: exchange.answers,
+                    secrets,
+                    alarms,
                 };
-                let events = EventStream::new(begun, body, splitter, settlement, passing, &self.closing);
+                let events = EventStream::new(begun, body, splitter, settlement, passing);
                 (StatusCode::OK, headers, Content::Events(Box::new(events)).into(), estimate)
             }
             Opened::Bytes { status, headers, first, body, mut settlement } => {
                 settlement.take_over(selection, recording);
                 let length = body.size_hint().exact().map(|rest| rest + first.len() as u64);
-                let bytes = ByteStream { first: Some(first), body, length, settlement };
+                let is_text = exchange.endpoint.is_text();
+                let bytes = ByteStream { first: Some(first), body, length, is_text, alarms, settlement };
                 (status, headers, Content::Bytes(Box::new(bytes)).into(), estimate)
             }
         };

@@ -66,19 +66,23 @@ impl Settlement {
         self.first_content = Some(self.clock.now());
     }
 
-    /// One more piece of content is passed on.
-    pub(crate) const fn content(&mut self) {
-        self.counted += 1;
+    /// So many more pieces of content are passed on.
+    pub(crate) const fn content(&mut self, pieces: u64) {
+        self.counted += pieces;
     }
 
-    /// What was used so far.
-    pub(crate) fn usage(&self) -> TokenUsage {
+    /// What a complete answer used.
+    fn usage(&self) -> TokenUsage {
         self.said.or_counted(self.prompt, Tokens(self.counted))
     }
 
     /// What that costs, where the price is known.
     pub(crate) fn cost(&self) -> Option<NanoUsd> {
-        self.selection.as_ref().and_then(|selection| selection.candidate().cost(self.usage()))
+        self.cost_of(self.usage())
+    }
+
+    fn cost_of(&self, usage: TokenUsage) -> Option<NanoUsd> {
+        self.selection.as_ref().and_then(|selection| selection.candidate().cost(usage))
     }
 
     /// How long it took to send a request that was all there then, and how long what is ready has waited.
@@ -103,7 +107,12 @@ impl Settlement {
     }
 
     fn end(&mut self, ending: Ending, result: impl FnOnce(Duration, TokenUsage) -> RequestResult) {
-        let (now, usage, cost) = (self.clock.now(), self.usage(), self.cost());
+        let now = self.clock.now();
+        let usage = match ending {
+            Ending::Answered => self.usage(),
+            _ => self.said.or_more(self.prompt, Tokens(self.counted)),
+        };
+        let cost = self.cost_of(usage);
         let time_to_first_token = self.first_content.map(|at| at.since(self.started));
         if let Some(selection) = self.selection.take() {
             let mut result = result(now.since(self.started), usage);

@@ -54,6 +54,11 @@ impl AwsKeys {
         Ok(())
     }
 
+    /// All that is secret of them.
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = &SecretString> {
+        [&self.access_key, &self.secret_key].into_iter().chain(&self.session_token)
+    }
+
     fn identity(&self) -> Identity {
         let token = self.session_token.as_ref().map(|token| token.expose_secret().to_owned());
         let (access, secret) = (self.access_key.expose_secret(), self.secret_key.expose_secret());

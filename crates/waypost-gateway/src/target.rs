@@ -26,7 +26,7 @@ pub(crate) struct Target {
     pub(crate) aws: Option<AwsKeys>,
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
     /// What must never be told to a client.
-    pub(crate) secret: Option<SecretString>,
+    pub(crate) secrets: Vec<SecretString>,
     /// The model's name as JSON.
     pub(crate) model: Bytes,
 }
@@ -65,7 +65,7 @@ impl Target {
             ways,
             aws: spec.aws.clone(),
             headers: headers.ok_or_else(|| bad("its headers are not valid"))?,
-            secret: spec.key.clone().or_else(|| spec.aws.as_ref().map(|aws| aws.secret_key.clone())),
+            secrets: spec.key.iter().chain(spec.aws.iter().flat_map(AwsKeys::secrets)).cloned().collect(),
             model: Bytes::from(crate::dialect::quoted(spec.id.model.as_str())),
         })
     }

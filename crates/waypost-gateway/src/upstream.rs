@@ -9,6 +9,7 @@ pub(crate) use tls::{TlsError, TlsSettings};
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use http::{Request, Response};
 use tokio::net::TcpStream;
@@ -21,6 +22,10 @@ use tls::TlsConnector;
 
 /// Idle connections of one provider that are kept.
 const MAX_IDLE: usize = 256;
+/// How soon after a request was sent its connection closes if it was closed already: two ways through the network.
+const JUST_AS: Duration = Duration::from_millis(500);
+/// How long one address is tried before the next.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Where a provider is reached.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -77,10 +82,10 @@ impl Upstream {
                 continue;
             }
             on_connected();
-            let request = make(&connection);
+            let (request, sent) = (make(&connection), Instant::now());
             match connection.send(self, request).await {
                 Ok(response) => return Ok(response),
-                Err(error) if is_stale(&error) => break,
+                Err(error) if is_stale(&error, sent.elapsed()) => break,
                 Err(error) => return Err(error.into()),
             }
         }
@@ -102,12 +107,14 @@ impl Upstream {
     async fn connect(self: &Arc<Self>) -> io::Result<Connection> {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "no address is known");
         for address in self.addresses.get().await? {
-            match TcpStream::connect(address).await {
-                Ok(stream) => {
+            match tokio::time::timeout(PATIENCE, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => {
                     stream.set_nodelay(true)?;
-                    return self.handshake(stream).await;
+                    let handshake = tokio::time::timeout(PATIENCE * 5, self.handshake(stream));
+                    return handshake.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
                 }
-                Err(error) => last = error,
+                Ok(Err(error)) => last = error,
+                Err(_) => last = io::ErrorKind::TimedOut.into(),
             }
         }
         self.addresses.refresh();
@@ -126,9 +133,10 @@ impl Upstream {
     }
 }
 
-/// Whether the connection was closed before it saw or answered any of the request.
-fn is_stale(error: &hyper::Error) -> bool {
-    error.is_canceled() || error.is_closed() || error.is_incomplete_message()
+/// Whether the connection was closed before it saw the request: it was not sent at all, or the connection closed just as it
+/// was. One that closes later may have been served.
+fn is_stale(error: &hyper::Error, after: Duration) -> bool {
+    error.is_canceled() || error.is_closed() || (error.is_incomplete_message() && after < JUST_AS)
 }
 
 impl std::fmt::Debug for Upstream {

@@ -73,9 +73,16 @@ impl Said {
         let cached = details.and_then(|details| believed(details.cached_tokens)).or(read);
         self.prompt = prompt.or(self.prompt);
         self.cached = cached.or(self.cached);
-        let thought = believed(usage.thought_tokens).unwrap_or(0);
-        let completion = believed(usage.completion_tokens).map(|said| said + thought);
+        let (spoken, thought) = (believed(usage.completion_tokens), believed(usage.thought_tokens));
+        let completion = spoken.or(thought).map(|_| spoken.unwrap_or(0) + thought.unwrap_or(0));
         self.completion = completion.or(believed(usage.output_tokens)).or(self.completion);
+    }
+
+    /// What was used by an answer that broke off, whose provider may have said only how it began: at least what was counted.
+    pub(crate) fn or_more(self, prompt: Tokens, counted: Tokens) -> TokenUsage {
+        let mut usage = self.or_counted(prompt, counted);
+        usage.completion = usage.completion.max(counted);
+        usage
     }
 
     /// What was used: what was said, else what was estimated of the prompt and counted of the answer.
@@ -110,6 +117,18 @@ mod tests {
         assert_eq!(heard(&[gemini]), expected);
         let start = r#"{"input_tokens":4,"cache_read_input_tokens":4,"cache_creation_input_tokens":2,"output_tokens":1}"#;
         assert_eq!(heard(&[start, r#"{"output_tokens":20}"#]), expected);
+    }
+
+    #[test]
+    fn what_was_counted_is_the_least_of_an_answer_that_broke_off() {
+        let mut said = Said::default();
+        said.hear(serde_json::from_str(r#"{"input_tokens":10,"output_tokens":1}"#).unwrap());
+        assert_eq!(said.or_more(Tokens(7), Tokens(500)), TokenUsage::new(Tokens(10), Tokens(500)));
+        assert_eq!(said.or_counted(Tokens(7), Tokens(500)), TokenUsage::new(Tokens(10), Tokens(1)));
+        assert_eq!(
+            heard(&[r#"{"promptTokenCount":1,"thoughtsTokenCount":9}"#]),
+            TokenUsage::new(Tokens(1), Tokens(9))
+        );
     }
 
     #[test]

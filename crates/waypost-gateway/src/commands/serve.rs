@@ -60,8 +60,9 @@ async fn serve(config: Config, file: PathBuf) -> Result<(), Box<dyn std::error::
         tracing::info!(%address, "administrators are listened to");
     }
     while !told_to_stop(&mut terminate, &mut interrupt, &mut hang_up).await {
-        // What was wrong is logged.
-        let _ = server.reload();
+        // What was wrong is logged. It reads files, which requests shall not wait for.
+        let reload = server.reloading();
+        let _ = tokio::task::spawn_blocking(reload).await;
     }
     tracing::info!("stopping: requests that run may come to an end");
     tokio::select! {

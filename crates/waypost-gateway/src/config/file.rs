@@ -70,7 +70,9 @@ pub(crate) struct Server {
     pub(crate) body_timeout: Time,
     /// How long a client may not take what is sent to it. Default: 30s.
     pub(crate) write_timeout: Time,
-    /// How long requests that run may take to end when the gateway stops. Default: 30s.
+    /// How long requests are still taken after the gateway was told to stop, while it says that it is not ready. Default: 5s.
+    pub(crate) lame_duck: Time,
+    /// How long requests that run may take to end after that. Default: 30s.
     pub(crate) drain: Time,
 }
 
@@ -90,6 +92,7 @@ impl Default for Server {
             header_timeout: seconds(10),
             body_timeout: seconds(30),
             write_timeout: seconds(30),
+            lame_duck: seconds(5),
             drain: seconds(30),
         }
     }

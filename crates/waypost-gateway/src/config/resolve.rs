@@ -28,6 +28,7 @@ use crate::config::rules;
 use crate::config::structure::did_you_mean;
 use crate::keys::KeyRing;
 use crate::signing::AwsKeys;
+use crate::target::Upstreams;
 use crate::upstream::{Origin, TlsSettings};
 
 /// A configuration in the types that use it.
@@ -63,6 +64,7 @@ pub(crate) struct ServerSettings {
     pub(crate) header_timeout: Duration,
     pub(crate) body_timeout: Duration,
     pub(crate) write_timeout: Duration,
+    pub(crate) lame_duck: Duration,
     pub(crate) drain: Duration,
 }
 
@@ -117,6 +119,7 @@ impl<'f> Resolver<'f> {
         let (mut updates, targets) = self.candidates(&accounts);
         updates.extend(self.aliases());
         updates.extend(self.tenants(&accounts));
+        self.reachable(&targets);
         let chains = self.chains();
         let limits = self.limits();
         let router = self.router();
@@ -147,6 +150,13 @@ impl<'f> Resolver<'f> {
             collector,
             hash: hash_of(text),
         })
+    }
+
+    /// Whether every candidate can be reached as written: its path, its headers, its certificates.
+    fn reachable(&mut self, targets: &[TargetSpec]) {
+        if let Err(error) = Upstreams::default().targets(targets) {
+            self.problem(&["providers"], error.to_string());
+        }
     }
 
     fn prices(&mut self) -> Option<Prices> {
@@ -202,6 +212,23 @@ impl<'f> Resolver<'f> {
 
     fn is_model(&self, name: &str) -> bool {
         self.file.models.contains_key(name) || self.file.aliases.contains_key(name)
+    }
+
+    /// A model's name, and all that stand for it, through others too.
+    fn names_of(&self, model: &'f str) -> Vec<&'f str> {
+        let mut names = vec![model];
+        let mut next = 0;
+        while let Some(&name) = names.get(next) {
+            let more = self
+                .file
+                .aliases
+                .iter()
+                .filter(|(alias, target)| *target == name && !names.contains(&alias.as_str()));
+            let more: Vec<_> = more.map(|(alias, _)| alias.as_str()).collect();
+            names.extend(more);
+            next += 1;
+        }
+        names
     }
 
     fn names_of_models(&self) -> Vec<&'f str> {

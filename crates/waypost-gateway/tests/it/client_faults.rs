@@ -18,7 +18,7 @@ fn endless(_: &HttpRequest) -> Script {
 pub(crate) async fn begin(rig: &Rig, stream: bool) -> TcpStream {
     let (body, mut connection) = (chat(stream).to_string(), TcpStream::connect(rig.address()).await.unwrap());
     let head = format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
     connection.write_all(head.as_bytes()).await.unwrap();
@@ -149,7 +149,7 @@ fn c10_bodies_that_are_too_large() {
             (StatusCode::PAYLOAD_TOO_LARGE, "request_too_large")
         );
         let mut endless = TcpStream::connect(rig.address()).await.unwrap();
-        endless.write_all(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n").await.unwrap();
+        endless.write_all(b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n").await.unwrap();
         let mut sent = 0;
         while sent < 8 << 20
             && endless.write_all(format!("400\r\n{}\r\n", "a".repeat(1_024)).as_bytes()).await.is_ok()

@@ -366,3 +366,34 @@ fn prices_of_litellm_are_imported() {
     assert!(unknown.warnings().lines().any(|line| line.contains("no price of `nobody-has-this`")));
     std::fs::remove_file(&file).unwrap();
 }
+
+/// What would be opened to everybody is refused, although the new file taken alone is sound.
+#[test]
+fn a_reload_never_serves_strangers_without_keys() {
+    let key = waypost_gateway::NewKey::make(b"");
+    let public = format!(
+        "[server]\nlisten = \"0.0.0.0:1\"\nadmin = \"\"\n{GOOD}[tenants.t]\nkeys = [{{ hash = \"{}\" }}]\n",
+        key.hash
+    );
+    let gateway = waypost_gateway::Gateway::new(Config::read("w", &public).unwrap()).unwrap();
+    let error = gateway.reconfigure(Config::read("w", GOOD).unwrap()).unwrap_err();
+    assert!(error.to_string().contains("only this machine is served"), "{error}");
+    gateway.reconfigure(Config::read("w", &public).unwrap()).unwrap();
+}
+
+#[test]
+fn what_only_shows_when_it_is_used_is_checked_too() {
+    let provider = |line: &str| GOOD.replacen("[models.m]", &format!("{line}\n[models.m]"), 1);
+    for (text, told) in [
+        (provider("headers = { \"a b\" = \"c\" }"), "headers are not valid"),
+        (provider("ca_file = \"/nowhere\""), "cannot be read as certificates"),
+        (
+            GOOD.replace("{ provider = \"a\" }", "{ provider = \"a\", limits = { requests = \"100/day\" } }"),
+            "a whole number per minute",
+        ),
+    ] {
+        let text = if told.contains("certificates") { text.replace("http://", "https://") } else { text };
+        let found = lines(&text).join("\n");
+        assert!(found.contains(told), "{told}: {found}");
+    }
+}

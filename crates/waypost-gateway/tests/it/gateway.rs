@@ -241,3 +241,72 @@ fn what_answers_cost_is_what_they_say_or_what_was_counted() {
         assert_eq!(settled(&rig), dollars(3.0), "three pieces of content");
     });
 }
+
+/// Whoever leaves in the middle pays for what was passed on, whatever the provider said at the beginning.
+#[test]
+fn c03_u06_what_breaks_off_is_settled_as_counted() {
+    run(async {
+        let event = |data: &str| format!("event: x\ndata: {data}\n\n");
+        let begun =
+            event(r#"{"type":"message_start","message":{"usage":{"input_tokens":9,"output_tokens":1}}}"#);
+        let delta = "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"delta\":{\"text\":\"a\"}}\n\n";
+        let cut = move |_: &HttpRequest| {
+            let script = Script::event_stream().chunk(&begun);
+            (0..30).fold(script, |script, _| script.chunk(delta)).then(waypost_lab::http::Step::Close)
+        };
+        let rig = priced(cut).await;
+        let asked = json!({"model": "m", "stream": true, "max_tokens": 99, "messages": []});
+        let answer = rig.post("/v1/messages", &asked).await;
+        assert!(answer.text().contains("event: error"), "{answer:?}");
+        rig.settled().await;
+        assert_eq!(settled(&rig), waypost::core::NanoUsd::from_usd(30.0).unwrap(), "thirty pieces");
+    });
+}
+
+/// Nobody takes usage out of what is counted by options of the stream.
+#[test]
+fn usage_is_asked_for_whatever_options_say() {
+    run(async {
+        let dollars = |amount: f64| waypost::core::NanoUsd::from_usd(amount).unwrap();
+        for options in
+            [json!({}), json!({"include_usage": false}), json!(null), json!({"include_obfuscation": false})]
+        {
+            let rig = priced(|request: &HttpRequest| {
+                assert_eq!(request.json()["stream_options"]["include_usage"], true);
+                assert_eq!(String::from_utf8_lossy(&request.body).matches("stream_options").count(), 1);
+                well(request)
+            })
+            .await;
+            let mut asked = chat(true);
+            asked["stream_options"] = options;
+            let answer = rig.post("/v1/chat/completions", &asked).await;
+            assert!(
+                answer.text().ends_with("data: [DONE]\n\n") && !answer.text().contains("\"usage\":{"),
+                "{answer:?}"
+            );
+            rig.settled().await;
+            assert_eq!(settled(&rig), dollars(5.0));
+        }
+    });
+}
+
+#[test]
+fn an_alias_of_an_alias_is_what_the_model_is() {
+    run(async {
+        let fails = |_: &HttpRequest| Script::status(500, &[], r#"{"error":{"message":"x"}}"#);
+        let (bad, good) =
+            (HttpProvider::start(fails).await.unwrap(), HttpProvider::start(well).await.unwrap());
+        let text = config(&[bad.url(), good.url()], "far = \"fast\"\n")
+            .replace("{ provider = \"p0\" }, { provider = \"p1\" }", "{ provider = \"p0\" }")
+            .replacen(
+                "[models.m]",
+                "[models.other]\ncandidates = [{ provider = \"p1\" }]\n[models.m]\nfallback = [\"other\"]",
+                1,
+            );
+        let rig = Rig::with_text(vec![bad, good], &text).await;
+        for model in ["m", "fast", "far"] {
+            let answer = rig.post("/v1/chat/completions", &json!({"model": model, "messages": []})).await;
+            assert_eq!(answer.header("x-waypost-candidate"), "p1/other", "{model}: {answer:?}");
+        }
+    });
+}

@@ -130,3 +130,30 @@ fn too_many_requests_at_once_are_refused_at_once() {
         rig.settled().await;
     });
 }
+
+#[test]
+fn h01_requests_that_cannot_end_are_told_too() {
+    run(async {
+        let provider = waypost_lab::http::HttpProvider::start(|_: &HttpRequest| {
+            Script::new().then(waypost_lab::http::Step::Hang)
+        })
+        .await
+        .unwrap();
+        let text = config(&[provider.url()], "").replacen("[providers", "drain = \"200ms\"\n[providers", 1);
+        let rig = Rig::with_text(vec![provider], &text).await;
+        let (address, mut running) = (rig.address(), tokio::task::JoinSet::new());
+        for stream in [true, false] {
+            running.spawn(async move {
+                let json = [("content-type", "application/json")];
+                send(address, Method::POST, "/v1/chat/completions", &json, chat(stream).to_string()).await
+            });
+        }
+        until("both run", || rig.providers[0].ledger().requests() == 2).await;
+        rig.server.stop().await;
+        while let Some(answer) = running.join_next().await {
+            let answer = answer.unwrap();
+            assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{answer:?}");
+            assert_eq!(answer.code(), "server_shutting_down");
+        }
+    });
+}

@@ -74,7 +74,8 @@ impl Answer {
 
 /// The lines of a configuration for providers of one model, and `more`.
 pub(crate) fn config(urls: &[String], more: &str) -> String {
-    let mut text = "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n".to_owned();
+    let mut text =
+        "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nlame_duck = \"10ms\"\n".to_owned();
     for (place, url) in urls.iter().enumerate() {
         let _ = writeln!(
             text,

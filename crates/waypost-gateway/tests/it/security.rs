@@ -154,7 +154,7 @@ fn x09_what_providers_get_is_framed_anew() {
         let rig = Rig::with_text(vec![provider], &text).await;
         let body = chat(false).to_string();
         let request = format!(
-            "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n\
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n\
              5;ext=1\r\n{}\r\n{:x}\r\n{}\r\n0\r\ntrailer: x\r\n\r\n",
             &body[..5],
             body.len() - 5,
@@ -164,11 +164,11 @@ fn x09_what_providers_get_is_framed_anew() {
         let got = seen.last();
         assert_eq!(got.header("content-length"), Some(&*body.len().to_string()));
         assert_eq!((got.header("transfer-encoding"), got.header("trailer")), (None, None));
-        let upgrade =
-            "GET /v1/models HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\nsmuggled";
+        let upgrade = "GET /v1/models HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\nsmuggled";
         let answer = rig.raw(upgrade.as_bytes()).await;
         assert!(!answer.starts_with("HTTP/1.1 101"), "{answer}");
-        let connect = rig.raw(b"CONNECT 127.0.0.1:1 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+        let connect =
+            rig.raw(b"CONNECT 127.0.0.1:1 HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await;
         assert!(!connect.starts_with("HTTP/1.1 2"), "{connect}");
         assert_eq!(seen.len(), 1);
         rig.settled().await;
@@ -225,7 +225,7 @@ fn x11_connections_beyond_the_most_are_told_so() {
         drop(idle);
         until("there is room", || std::net::TcpStream::connect(rig.address()).is_ok()).await;
         let served = async {
-            while !raw(rig.address(), b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            while !raw(rig.address(), b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
                 .await
                 .starts_with("HTTP/1.1 200")
             {}
@@ -346,6 +346,69 @@ fn x26_b58_the_final_model_is_authorized_too() {
             }
         }
         assert_eq!(rig.providers[1].ledger().requests(), 0);
+        rig.settled().await;
+    });
+}
+
+#[test]
+fn x20_nobody_without_a_key_is_a_page_or_has_a_wrong_key() {
+    run(async {
+        let rig = Rig::start(vec![well], "").await;
+        let form = "--b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nm\r\n--b--\r\n";
+        let kind = ("content-type", "multipart/form-data; boundary=b");
+        let page = [kind, ("origin", "https://evil.example")];
+        let answer = rig.send(Method::POST, "/v1/audio/transcriptions", &page, form).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN);
+        let rebound = "POST /v1/chat/completions HTTP/1.1\r\nhost: evil.example\r\ncontent-type: application/json\r\n\
+                       connection: close\r\ncontent-length: 2\r\n\r\n{}";
+        assert!(rig.raw(rebound.as_bytes()).await.starts_with("HTTP/1.1 403"));
+        let key = NewKey::make(b"");
+        let provider = HttpProvider::start(well).await.unwrap();
+        let more = format!("[tenants.a]\nkeys = [{{ hash = \"{}\" }}]\n", key.hash);
+        let text = config(&[provider.url()], &more).replacen("[providers", "anonymous = true\n[providers", 1);
+        let rig = Rig::with_text(vec![provider], &text).await;
+        assert_eq!(rig.chat(false).await.status, StatusCode::OK, "without a key");
+        let wrong = [JSON, ("authorization", "Bearer revoked")];
+        let answer = rig.send(Method::POST, "/v1/chat/completions", &wrong, chat(false).to_string()).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "not with one that is none");
+    });
+}
+
+/// X09 for forms: nobody may read another model than the gateway did.
+#[test]
+fn x09_forms_name_their_model_once_and_plainly() {
+    run(async {
+        let rig = Rig::start(vec![|_: &HttpRequest| Script::json("{}")], "").await;
+        let part = |head: &str, value: &str| format!("--b\r\n{head}\r\n\r\n{value}\r\n");
+        let model = part("Content-Disposition: form-data; name=\"model\"", "m");
+        let ask = async |body: String| {
+            let kind = [("content-type", "multipart/form-data; boundary=b")];
+            rig.send(Method::POST, "/v1/audio/transcriptions", &kind, body + "--b--\r\n").await
+        };
+        let file = part(
+            "content-disposition: form-data; name=\"file\"; filename=\"a name.mp3\"\r\nContent-Type: audio/mpeg",
+            "RIFF",
+        );
+        let plain = ask(model.clone() + &file).await;
+        assert_eq!(plain.status, StatusCode::OK, "{plain:?}");
+        for smuggled in [
+            "Content-Disposition: form-data; name=model",
+            "Content-Disposition: form-data; Name=\"model\"",
+            "Content-Disposition: form-data; name*=UTF-8''model",
+            "Content-Disposition: form-data; name=\"x\"; name=\"model\"",
+            "Content-Disposition: form-data; name=\"Model\"",
+            "Content-Disposition: form-data; name=\"mod\\el\"",
+            "Content-Disposition: form-data; name=\"x\"\r\nContent-Disposition: form-data; name=\"model\"",
+            "Content-Type: text/plain",
+        ] {
+            assert_eq!(
+                ask(model.clone() + &part(smuggled, "dear")).await.status,
+                StatusCode::BAD_REQUEST,
+                "{smuggled}"
+            );
+        }
+        assert_eq!(ask(model.clone() + &model).await.status, StatusCode::BAD_REQUEST);
+        assert_eq!(rig.providers[0].ledger().requests(), 1);
         rig.settled().await;
     });
 }

@@ -159,3 +159,53 @@ fn named_protocols_say_errors_in_their_own_way() {
         }
     });
 }
+
+#[test]
+fn of_several_answers_all_must_be_complete() {
+    run(async {
+        let event = |index: u32, reason: &str| {
+            format!(
+                "data: {{\"choices\":[{{\"index\":{index},\"delta\":{{\"content\":\"a\"}},\"finish_reason\":{reason}}}]}}\n\n"
+            )
+        };
+        let one = [event(0, "null"), event(1, "null"), event(0, "\"stop\"")].concat();
+        let both = one.clone() + &event(1, "\"stop\"");
+        for (text, is_whole) in [(one, false), (both, true)] {
+            let script = Script::event_stream().chunk(&text).end();
+            let rig = Rig::start(vec![move |_: &HttpRequest| script.clone()], "").await;
+            let mut asked = crate::rig::chat(true);
+            asked["n"] = serde_json::json!(2);
+            let answer = rig.post("/v1/chat/completions", &asked).await;
+            assert_eq!(answer.text().contains("stream_interrupted"), !is_whole, "{answer:?}");
+            rig.settled().await;
+        }
+    });
+}
+
+/// What is no text streams as it comes, whatever its events are called.
+#[test]
+fn events_of_sound_and_images_pass_as_bytes() {
+    run(async {
+        let events =
+            "event: speech.audio.delta\ndata: {\"audio\":\"AAAA\"}\n\nevent: speech.audio.done\ndata: {}\n\n";
+        let script = Script::event_stream().chunk(events).end();
+        let rig = Rig::start(vec![move |_: &HttpRequest| script.clone()], "").await;
+        let answer = rig.post("/v1/audio/speech", &serde_json::json!({"model": "m", "input": "hi"})).await;
+        assert_eq!((answer.status.as_u16(), answer.text()), (200, events));
+        rig.settled().await;
+        assert_eq!(failed(&rig), (1, 0));
+    });
+}
+
+#[test]
+fn sound_that_stalls_is_ended() {
+    run(async {
+        let script = Script::new()
+            .send("HTTP/1.1 200 OK\r\ncontent-type: audio/mpeg\r\ncontent-length: 100\r\n\r\nabc")
+            .then(Step::Hang);
+        let rig = Rig::start(vec![move |_: &HttpRequest| script.clone()], IDLE).await;
+        let answer = rig.post("/v1/audio/speech", &serde_json::json!({"model": "m", "input": "hi"})).await;
+        assert!(answer.broke_off && &answer.body[..] == b"abc", "{answer:?}");
+        rig.settled().await;
+    });
+}

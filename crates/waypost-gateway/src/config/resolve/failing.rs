@@ -41,9 +41,7 @@ impl Resolver<'_> {
                 }
             }
             let chain = Arc::new(chain);
-            let aliases =
-                self.file.aliases.iter().filter(|(_, target)| *target == name).map(|(alias, _)| alias);
-            let names = std::iter::once(name).chain(aliases).filter_map(|name| ModelName::new(name).ok());
+            let names = self.names_of(name).into_iter().filter_map(|name| ModelName::new(name).ok());
             chains.extend(names.map(|name| (name, Arc::clone(&chain))));
         }
         chains

@@ -92,7 +92,7 @@ impl Resolver<'_> {
         let features = named.unwrap_or_else(|| Capability::ALL.to_vec());
         builder =
             builder.features(features.into_iter().chain([Capability::Streaming]).collect::<CapabilitySet>());
-        builder = bounded(builder, &candidate.limits);
+        builder = self.bounded(path, builder, &candidate.limits);
         let tags = account.provider.tags.iter().chain(&candidate.tags).cloned();
         builder =
             tags.chain(account.serves.iter().map(|served| served.tag())).fold(builder, CandidateBuilder::tag);
@@ -103,6 +103,33 @@ impl Resolver<'_> {
             builder = builder.zone(zone);
         }
         self.take(path, builder.build())
+    }
+
+    /// What its provider lets its key do, per minute.
+    fn bounded(
+        &mut self,
+        path: &[&str],
+        mut builder: CandidateBuilder,
+        limits: &CandidateLimits,
+    ) -> CandidateBuilder {
+        let mut per_minute = |pace: Pace| {
+            let (quota, minutes) = (u128::from(pace.0.quota()), pace.0.period().as_nanos());
+            let exact = quota * 60_000_000_000;
+            if exact % minutes != 0 || exact == 0 {
+                self.problem(path, "what a provider lets a key do must be a whole number per minute");
+            }
+            u64::try_from(exact / minutes).unwrap_or(u64::MAX).max(1)
+        };
+        if let Some(requests) = limits.requests {
+            builder = builder.requests_per_minute(u32::try_from(per_minute(requests)).unwrap_or(u32::MAX));
+        }
+        if let Some(tokens) = limits.tokens {
+            builder = builder.tokens_per_minute(per_minute(tokens));
+        }
+        match limits.concurrency {
+            Some(most) => builder.max_in_flight(most),
+            None => builder,
+        }
     }
 
     /// What a candidate costs: as it says itself, else as the price file says.
@@ -167,10 +194,8 @@ impl Resolver<'_> {
         for (name, model) in &self.file.models {
             let Some(written) = &model.strategy else { continue };
             let Some(strategy) = self.strategy(&["models", name, "strategy"], written) else { continue };
-            let aliases =
-                self.file.aliases.iter().filter(|(_, target)| *target == name).map(|(alias, _)| alias);
-            let names = std::iter::once(name).chain(aliases);
-            let patterns: Result<Vec<_>, _> = names.map(|name| name.parse()).collect();
+            let names = self.names_of(name);
+            let patterns: Result<Vec<_>, _> = names.iter().map(|name| name.parse()).collect();
             let id = RuleId::new(format!("strategy:{name}"));
             let (Some(patterns), Some(id)) =
                 (self.take(&["models", name], patterns), self.take(&["models", name], id))
@@ -211,24 +236,6 @@ fn priced(price: Price) -> Result<Pricing, String> {
     let pricing =
         pricing.and_then(|pricing| cached.map_or(Ok(pricing), |cached| pricing.cached_input(cached)));
     pricing.map_err(|error| error.to_string())
-}
-
-/// What its provider lets its key do, per minute.
-fn bounded(mut builder: CandidateBuilder, limits: &CandidateLimits) -> CandidateBuilder {
-    let per_minute = |pace: Pace| {
-        let minutes = pace.0.period().as_secs_f64() / 60.0;
-        (pace.0.quota() as f64 / minutes).max(1.0) as u64
-    };
-    if let Some(requests) = limits.requests {
-        builder = builder.requests_per_minute(u32::try_from(per_minute(requests)).unwrap_or(u32::MAX));
-    }
-    if let Some(tokens) = limits.tokens {
-        builder = builder.tokens_per_minute(per_minute(tokens));
-    }
-    match limits.concurrency {
-        Some(most) => builder.max_in_flight(most),
-        None => builder,
-    }
 }
 
 fn target(account: &Account<'_>, id: CandidateId) -> TargetSpec {

@@ -46,6 +46,7 @@ impl Resolver<'_> {
             header_timeout: server.header_timeout.0,
             body_timeout: server.body_timeout.0,
             write_timeout: server.write_timeout.0,
+            lame_duck: server.lame_duck.0,
             drain: server.drain.0,
         })
     }
