@@ -36,6 +36,7 @@ pub(crate) struct Metrics {
     attempts: Series<FailureLabels, Counter>,
     tokens: Series<TokenLabels, Counter>,
     dollars: Series<CandidateLabels, Dollars>,
+    double_bills: Counter,
     duration: Series<EndpointLabels, Histogram>,
     first_token: Series<EndpointLabels, Histogram>,
 }
@@ -128,10 +129,17 @@ impl Default for Metrics {
             attempts: Series::new(Counter::default),
             tokens: Series::new(Counter::default),
             dollars: Series::new(Dollars::default),
+            double_bills: Counter::default(),
             duration: Series::new(seconds),
             first_token: Series::new(seconds),
         };
-        let Self { registry, requests, attempts, tokens, dollars, duration, first_token } = &mut metrics;
+        let Self { registry, requests, attempts, tokens, dollars, double_bills, duration, first_token } =
+            &mut metrics;
+        registry.register(
+            "possible_double_bills",
+            "Attempts that failed although their providers may have served and billed them",
+            double_bills.clone(),
+        );
         registry.register("requests", "Requests that ended, and how", requests.family.clone());
         registry.register("failed_attempts", "Attempts that failed, and with what", attempts.family.clone());
         registry.register("tokens", "Tokens of prompts and answers", tokens.family.clone());
@@ -183,6 +191,7 @@ impl Metrics {
                 },
             );
         }
+        self.double_bills.inc_by(record.double_bills as u64);
         if let Some(served) = &record.served {
             self.observe_usage(&served.candidate, record);
         }

@@ -27,6 +27,8 @@ pub(crate) struct Record {
     /// Attempts that failed: where, and with what.
     pub(crate) failed: Vec<(CandidateId, ErrorKind)>,
     pub(crate) attempts: u32,
+    /// Providers that may have served and billed it besides the one that answered.
+    pub(crate) double_bills: usize,
     pub(crate) status: u16,
     pub(crate) usage: TokenUsage,
     pub(crate) cost: Option<NanoUsd>,
@@ -112,6 +114,7 @@ impl Record {
             "because": served.map(|served| served.decision.to_string()),
             "failed": self.failed.iter().map(failed).collect::<Vec<_>>(),
             "attempts": self.attempts,
+            "possible_double_bills": self.double_bills,
             "ending": self.ending.as_str(),
             "reason": self.ending.reason(),
             "status": self.status,
@@ -153,6 +156,7 @@ impl Recording {
             served: None,
             failed: Vec::new(),
             attempts: 0,
+            double_bills: 0,
             status: 0,
             usage: TokenUsage::default(),
             cost: None,

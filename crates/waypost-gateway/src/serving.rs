@@ -221,6 +221,8 @@ impl Gateway {
                 if let Some(record) = recording.as_mut().and_then(Recording::record) {
                     record.attempts = error.attempts().len() as u32;
                     record.failed(error.attempts());
+                    let billed = error.attempts().iter().filter(|attempt| attempt.may_be_billed());
+                    record.double_bills = billed.count().saturating_sub(1);
                 }
                 let said = exchange.said.lock().unwrap_or_else(PoisonError::into_inner).take();
                 let refusal = Refusal::of_failover(&error, said);
@@ -282,7 +284,8 @@ impl Gateway {
         mut recording: Option<Recording>,
     ) -> Response<AnswerBody> {
         let failed: Vec<FailedAttempt> = outcome.failed().to_vec();
-        let (attempts, waited) = (outcome.attempts(), outcome.waited());
+        let (attempts, waited, double_bills) =
+            (outcome.attempts(), outcome.waited(), outcome.possible_double_bills());
         let (opened, selection) = outcome.into_parts();
         let served = selection.as_ref().map(|selection| {
             let directory = self.directory();
@@ -291,6 +294,7 @@ impl Gateway {
         });
         if let Some(record) = recording.as_mut().and_then(Recording::record) {
             record.failed(&failed);
+            record.double_bills = double_bills;
             (record.attempts, record.served, record.status) =
                 (attempts, served.clone(), opened.status().as_u16());
         }

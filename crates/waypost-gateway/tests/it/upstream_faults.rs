@@ -75,7 +75,11 @@ fn u03_who_accepts_and_never_answers_is_left() {
 fn u04_a_reset_after_the_request_is_tried_elsewhere() {
     run(async {
         let rig = one_of_two(Script::new().then(Step::Reset)).await;
-        assert!(rig.providers[0].ledger().requests() >= 1);
+        let reset = rig.providers[0].ledger().requests();
+        assert!(reset >= 1);
+        let metrics = rig.admin(http::Method::GET, "/metrics").await;
+        let told = format!("waypost_possible_double_bills_total {reset}");
+        assert!(metrics.text().lines().any(|line| line == told), "{told}: {}", metrics.text());
     });
 }
 
