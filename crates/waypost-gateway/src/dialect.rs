@@ -116,6 +116,14 @@ fn says(value: Option<&RawValue>) -> bool {
     value.is_some_and(|value| !matches!(value.get(), "null" | "\"\"" | "[]" | "{}"))
 }
 
+impl Heard {
+    /// What a chunk says whose answers end by themselves.
+    const fn chunk(content: bool, finished: u32, error: bool, usage: Option<Usage>) -> Self {
+        let commits = content || finished > 0;
+        Self { commits, content, error, finished, ended: false, usage, only_usage: false }
+    }
+}
+
 impl Dialect {
     /// What an event means. An event that cannot be read says nothing; it is passed on all the same.
     pub(crate) fn hear(self, event: Event<'_>) -> Heard {
@@ -204,15 +212,8 @@ fn hear_chunk(data: &[u8]) -> Heard {
     let finished = choices.iter().filter(|choice| says(choice.finish_reason)).count() as u32;
     let content =
         choices.iter().any(|choice| says(choice.text) || choice.delta.as_ref().is_some_and(in_delta));
-    Heard {
-        commits: content || finished > 0,
-        content,
-        error: says(chunk.error),
-        finished,
-        ended: false,
-        usage: chunk.usage,
-        only_usage: choices.is_empty() && chunk.usage.is_some() && !says(chunk.error),
-    }
+    let only_usage = choices.is_empty() && chunk.usage.is_some() && !says(chunk.error);
+    Heard { only_usage, ..Heard::chunk(content, finished, says(chunk.error), chunk.usage) }
 }
 
 /// A chunk of Gemini's own API.
@@ -260,15 +261,7 @@ fn hear_gemini(data: &[u8]) -> Heard {
     let finished = if refused { ALL } else { finished };
     let content =
         candidates.iter().any(|candidate| says(candidate.content.as_ref().and_then(|said| said.parts)));
-    Heard {
-        commits: content || finished > 0,
-        content,
-        error: says(chunk.error),
-        finished,
-        ended: false,
-        usage: chunk.usage_metadata,
-        only_usage: false,
-    }
+    Heard::chunk(content, finished, says(chunk.error), chunk.usage_metadata)
 }
 
 fn hear_named(event: Event<'_>, data: &[u8], meaning: fn(&str) -> Heard) -> Heard {

@@ -98,6 +98,14 @@ impl Opened {
         }
     }
 
+    pub(crate) const fn settlement_mut(&mut self) -> &mut Settlement {
+        match self {
+            Self::Whole { settlement, .. }
+            | Self::Events { settlement, .. }
+            | Self::Bytes { settlement, .. } => settlement,
+        }
+    }
+
     pub(crate) const fn status(&self) -> StatusCode {
         match self {
             Self::Whole { status, .. } | Self::Bytes { status, .. } => *status,

@@ -81,6 +81,7 @@ mod admin;
 mod admission;
 mod alarms;
 mod answer;
+mod answering;
 mod closing;
 pub mod config;
 #[cfg(feature = "demo")]

@@ -11,26 +11,21 @@ use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use waypost::core::{Capability, LeftOutReason, ModelName, SessionId, Tokens, TraceContext, UserId};
-use waypost::failover::{FailedAttempt, GaveUp};
-use waypost::{
-    Explanation, FailoverChain, GatewayRequest, Outcome, RoutingContext, RoutingError, SelectedProvider,
-};
+use waypost::failover::GaveUp;
+use waypost::{Explanation, GatewayRequest, RoutingContext, RoutingError};
 
 use crate::Endpoint;
 use crate::admin::check_no_page;
 use crate::admission::{check_headers, check_host, check_query, key_of};
-use crate::alarms::Alarms;
-use crate::answer::{AnswerBody, ByteStream, Content};
-use crate::config::ResponseHeader;
-use crate::event_stream::{EventStream, Passing};
-use crate::exchange::{Exchange, Opened};
+use crate::answer::AnswerBody;
+use crate::exchange::Exchange;
 use crate::form;
 use crate::gateway::Gateway;
 use crate::gathered::Gathered;
 use crate::header;
 use crate::keys::Caller;
 use crate::places::Place;
-use crate::record::{Ending, Recording, Served};
+use crate::record::{Ending, Recording};
 use crate::refusal::{Refusal, repeated};
 use crate::scan::Scanned;
 
@@ -274,80 +269,6 @@ impl Gateway {
         context.attempt_number = attempt.unwrap_or(0_u32).min(100);
         context.required_tags = self.tags_of(endpoint);
         context
-    }
-
-    fn answer(
-        &self,
-        exchange: &Exchange,
-        chain: &FailoverChain,
-        outcome: Outcome<Opened, SelectedProvider>,
-        mut recording: Option<Recording>,
-    ) -> Response<AnswerBody> {
-        let failed: Vec<FailedAttempt> = outcome.failed().to_vec();
-        let (attempts, waited, double_bills) =
-            (outcome.attempts(), outcome.waited(), outcome.possible_double_bills());
-        let (opened, selection) = outcome.into_parts();
-        let served = selection.as_ref().map(|selection| {
-            let directory = self.directory();
-            let target = directory.target(selection.candidate().id());
-            Served::by(selection, target.map_or("custom", |target| target.kind.vendor()))
-        });
-        if let Some(record) = recording.as_mut().and_then(Recording::record) {
-            record.failed(&failed);
-            record.double_bills = double_bills;
-            (record.attempts, record.served, record.status) =
-                (attempts, served.clone(), opened.status().as_u16());
-        }
-        let elsewhere = waited + failed.iter().map(|attempt| attempt.took).sum::<Duration>();
-        let overhead = opened.settlement().overhead(exchange.arrived).saturating_sub(elsewhere);
-        let timeouts = &chain.retry.timeouts;
-        let alarms = Alarms::new(timeouts.idle, timeouts.total, &self.closing);
-        let estimate = selection.as_ref().and_then(SelectedProvider::estimated_cost);
-        let (status, mut headers, body, cost) = match opened {
-            Opened::Whole { status, headers, body, mut settlement } => {
-                settlement.take_over(selection, recording);
-                let cost = settlement.cost();
-                settlement.complete();
-                (status, headers, AnswerBody::whole(body), cost)
-            }
-            Opened::Events { headers, begun, body, splitter, mut settlement, secrets } => {
-                settlement.take_over(selection, recording);
-                let passing = Passing {
-                    dialect: exchange.endpoint.dialect(),
-                    hides_usage: exchange.hides_usage(),
-                    answers: exchange.answers,
-                    secrets,
-                    alarms,
-                };
-                let events = EventStream::new(begun, body, splitter, settlement, passing);
-                (StatusCode::OK, headers, Content::Events(Box::new(events)).into(), estimate)
-            }
-            Opened::Bytes { status, headers, first, body, mut settlement } => {
-                settlement.take_over(selection, recording);
-                let length = body.size_hint().exact().map(|rest| rest + first.len() as u64);
-                let is_text = exchange.endpoint.is_text();
-                let bytes = ByteStream { first: Some(first), body, length, is_text, alarms, settlement };
-                (status, headers, Content::Bytes(Box::new(bytes)).into(), estimate)
-            }
-        };
-        for header in &self.directory().response_headers {
-            let value = match header {
-                ResponseHeader::Candidate => served.as_ref().map(|served| served.candidate.to_string()),
-                ResponseHeader::Attempts => Some(attempts.to_string()),
-                ResponseHeader::Rule => {
-                    served.as_ref().and_then(|served| served.rule().map(ToString::to_string))
-                }
-                ResponseHeader::Cost => cost.map(|cost| format!("{:.9}", cost.0 as f64 / 1e9)),
-                ResponseHeader::Overhead => Some(format!("{:.3}", overhead.as_secs_f64() * 1e3)),
-            };
-            if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
-                headers.insert(header.name(), value);
-            }
-        }
-        let mut response = Response::new(body);
-        *response.status_mut() = status;
-        *response.headers_mut() = headers;
-        response
     }
 }
 

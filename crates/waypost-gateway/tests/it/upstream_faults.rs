@@ -98,6 +98,22 @@ fn u05_a_kept_connection_that_is_closed_is_nobodys_failure() {
     });
 }
 
+/// One that closes while the provider works may have been served: it is a failure, and an attempt that is counted.
+#[test]
+fn u05_a_kept_connection_that_closes_later_is_no_stale_one() {
+    run(async {
+        let closes = |request: &HttpRequest| match request.number {
+            0 => Speech::default().answer(request),
+            _ => Script::new().wait(Duration::from_millis(700)).then(Step::Close),
+        };
+        let rig = Rig::start(vec![closes], "[failover]\nattempts = 1\n").await;
+        assert_eq!(rig.chat(false).await.status, StatusCode::OK);
+        assert_eq!(rig.chat(false).await.status, StatusCode::BAD_GATEWAY);
+        assert_eq!(rig.providers[0].ledger().requests(), 2, "nothing is sent again behind anybody's back");
+        rig.settled().await;
+    });
+}
+
 #[test]
 fn u08_b65_an_error_before_the_first_content_is_somebody_elses_request() {
     run(async {
