@@ -111,3 +111,44 @@ fn every_recorded_error_is_known() {
     assert!(counts.values().sum::<i32>() >= 40, "{counts:?}");
     say(&format!("recorded errors: {counts:?}"));
 }
+
+/// Errors that a client library keeps without their statuses: those that the providers document.
+#[test]
+fn recorded_bodies_of_errors_are_known_with_their_waits() {
+    let Some(records) = records("protocol/fixtures/vercel-ai.jsonl.gz") else { return };
+    let mut found = Vec::new();
+    for record in records.filter(|record| record["kind"] == "json") {
+        let (body, name) =
+            (record["body"].as_str().unwrap_or_default(), record["provider"].as_str().unwrap());
+        let said: Value = serde_json::from_str(body).unwrap_or_default();
+        if !said["error"].is_object() {
+            continue;
+        }
+        let limited = said["error"]["code"] == 429 || said["error"]["code"] == "insufficient_quota";
+        let error = RequestError::Response(ErrorResponse::new(if limited { 429 } else { 400 }).body(body));
+        let verdict =
+            ErrorClassifier::default().classify(&provider(type_name(name)), &error, SystemTime::UNIX_EPOCH);
+        found.push((name.to_owned(), verdict.kind, verdict.retry_after.map(|wait| wait.as_millis())));
+    }
+    found.sort_by_key(|(name, kind, _)| (name.clone(), format!("{kind:?}")));
+    let found: Vec<_> = found.iter().map(|(name, kind, wait)| (name.as_str(), *kind, *wait)).collect();
+    let expected = [
+        ("google", ErrorKind::RateLimitExceeded, Some(34_400)),
+        ("openai", ErrorKind::InvalidRequest, None),
+        ("openai", ErrorKind::InvalidRequest, None),
+        ("openai", ErrorKind::InvalidRequest, None),
+        ("openai", ErrorKind::QuotaExhausted, None),
+    ];
+    assert_eq!(found, expected);
+}
+
+/// Google says in a 200 that its shield stopped a prompt or an answer: that is no illness.
+#[test]
+fn recorded_answers_that_a_shield_stopped_are_content_policies() {
+    let Some(records) = records("protocol/captures/pydantic-ai.jsonl.gz") else { return };
+    let stopped = records.filter_map(|exchange| {
+        let body = exchange["response_body"].as_str()?;
+        body.contains("\"MODEL_ARMOR\"").then(|| kind("google-vertex", ErrorResponse::new(200).body(body)))
+    });
+    assert_eq!(stopped.collect::<Vec<_>>(), [ErrorKind::ContentFiltered; 2]);
+}
