@@ -135,6 +135,39 @@ mod tests {
         core::array::from_fn(|retry| backoff.delay(retry as u32, Duration::ZERO, 0.5).as_millis())
     }
 
+    /// How many draws tell a mean that is off by `effect` standard deviations: chance says so in one of 10^11 runs (6.8
+    /// sigma), and it is missed in one of twenty (1.645 sigma).
+    fn needed(effect: f64) -> u32 {
+        ((6.8 + 1.645) / effect).powi(2).ceil() as u32
+    }
+
+    /// Whether the mean of so many waits, in units of their standard deviation, is further off the middle than chance is.
+    fn is_off(draws: u32, biased_by: f64, seed: u64) -> bool {
+        let backoff = Backoff { strategy: BackoffStrategy::Linear { increment: BASE }, ..Backoff::default() };
+        let (seeds, deviation) = (SeedSequence::new(seed), 1.0 / 12_f64.sqrt());
+        let mut sum = 0.0;
+        for _ in 0..draws {
+            let wait = backoff.delay(1, Duration::ZERO, seeds.generator().unit()).as_secs_f64();
+            sum += wait / BASE.as_secs_f64() + biased_by * deviation;
+        }
+        let off = (sum / f64::from(draws) - 0.5).abs() / deviation;
+        off * f64::from(draws).sqrt() > 6.8
+    }
+
+    /// DIST-1: a bias of a twentieth of the standard deviation is found with as many draws as its power needs; with a tenth
+    /// of them, it would not be.
+    #[test]
+    fn dist_1_full_jitter_is_even_with_stated_power() {
+        let draws = needed(0.05);
+        assert_eq!(draws, 28_528);
+        for seed in 1..=20 {
+            assert!(!is_off(draws, 0.0, seed), "seed {seed}");
+            assert!(!is_off(draws / 10, 0.05, seed), "seed {seed}: too few to tell");
+        }
+        let found = (1..=20).filter(|seed| is_off(draws, 0.05, *seed)).count();
+        assert!(found >= 15, "{found} of 20, where 19 are expected");
+    }
+
     #[test]
     fn waits_grow_as_named_up_to_the_cap() {
         use BackoffStrategy::{Exponential, Fibonacci, Linear, None};

@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_very_key_is_found() {
+    fn x04_only_the_very_key_is_found() {
         let (NewKey { key, hash }, caller) = (NewKey::make(b"secret"), Caller::ANONYMOUS);
         let hash = KeyHash::parse(&hash).unwrap();
         let mut ring = KeyRing::new(b"secret");

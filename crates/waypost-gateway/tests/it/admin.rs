@@ -67,7 +67,7 @@ fn the_latest_requests_say_how_they_came_about() {
 }
 
 #[test]
-fn metrics_count_what_happened_and_labels_are_bounded() {
+fn x16_metrics_count_what_happened_and_labels_are_bounded() {
     run(async {
         let rig = Rig::start(vec![well], "").await;
         rig.chat(false).await;

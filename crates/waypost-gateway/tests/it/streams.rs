@@ -209,3 +209,22 @@ fn sound_that_stalls_is_ended() {
         rig.settled().await;
     });
 }
+
+#[test]
+fn u09_an_event_that_cannot_be_read_passes_as_it_is() {
+    run(async {
+        let text = [
+            word("a"),
+            "data: {\"choices\": [broken\n\n".to_owned(),
+            word("b"),
+            "data: [DONE]\n\n".to_owned(),
+        ]
+        .concat();
+        let script = Script::event_stream().chunk(&text).end();
+        let rig = Rig::start(vec![move |_: &HttpRequest| script.clone()], "").await;
+        let answer = rig.chat(true).await;
+        assert_eq!((answer.text(), answer.broke_off), (&*text, false));
+        rig.settled().await;
+        assert_eq!(failed(&rig), (1, 0));
+    });
+}
