@@ -1,12 +1,13 @@
 //! Where requests go after failures, and what that costs.
 
 use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 use std::time::Duration;
 
 use waypost::core::{Clock, LimitId, ModelName, NanoUsd, Ratio, Tokens};
 use waypost::failover::{
-    Backoff, ErrorKind, ErrorResponse, FailoverChain, FallbackOn, GaveUp, HedgePolicy, Jitter,
-    ProviderSelector, RetryPolicy, Timer,
+    Backoff, ErrorClassifier, ErrorKind, ErrorResponse, ErrorRule, FailOver, FailoverChain, FallbackOn,
+    GaveUp, HedgePolicy, Jitter, ProviderSelector, RetryPolicy, Timer,
 };
 use waypost::limits::{Budget, Level, Limit, Period};
 use waypost::{ProviderCandidate, RequestError, RouterBuilder};
@@ -338,4 +339,26 @@ fn x26_fallbacks_that_are_not_allowed_are_passed_over() {
     rig.context = rig.context.clone().with_allowed_models(names(&["any"]));
     let error = rig.run(&chain, async |_| Ok(())).unwrap_err();
     assert!(matches!(error.because(), GaveUp::NotRouted(_)), "{error:?}");
+}
+
+/// A rule of one's own may keep a request where it is: what it began there is nowhere else.
+#[test]
+fn who_may_only_be_asked_again_here_is_asked_nowhere_else() {
+    let rig = rig_with(3, |builder| builder.config(config(100)).health(waypost::health::HealthConfig::off()));
+    let rule = ErrorRule {
+        status: vec![503],
+        retry_here: Some(true),
+        fail_over: Some(FailOver::Never),
+        ..ErrorRule::new(ErrorKind::ServiceUnavailable)
+    };
+    let chain = steady().with_classifier(Arc::new(ErrorClassifier::default().with_rules([rule])));
+    let asked = RefCell::new(Vec::new());
+    let error = rig.run(&chain, async |attempt| -> Result<(), _> {
+        asked.borrow_mut().push(name(&attempt));
+        Err(RequestError::status(503))
+    });
+    let asked = asked.into_inner();
+    assert!(asked.len() == 2 && asked[0] == asked[1], "{asked:?}");
+    assert_eq!(error.unwrap_err().because(), &GaveUp::NotRetryable);
+    rig.assert_idle();
 }
