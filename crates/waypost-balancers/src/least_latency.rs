@@ -99,23 +99,24 @@ struct Estimate {
 }
 
 impl Estimate {
-    /// Takes a quantile anew if it is time to, drawn towards what is usual.
+    /// Takes a quantile anew if it is time to, drawn towards what is usual; whether it did.
     fn refresh(
         cell: &StampedCell,
         metric: &LatencyMetric,
         quantile: Ratio,
         usual: &FleetMedian,
         now: Timestamp,
-    ) {
+    ) -> bool {
         if cell.get(now).is_some_and(|(_, age)| age < REFRESH) {
-            return;
+            return false;
         }
         let Some((value, samples)) = metric.histogram().quantile_with_len(quantile.get(), now) else {
-            return;
+            return false;
         };
         let (own, samples) = (millis(value), samples as f32);
         let usual = usual.get(now).unwrap_or(own);
         cell.update(now, |_| Some((own * samples + usual * PRIOR_SAMPLES) / (samples + PRIOR_SAMPLES)));
+        true
     }
 
     /// What the candidate should take for the request, to the first token and in all; `None` when nothing is known of
@@ -235,16 +236,15 @@ impl LoadBalancer for LeastLatencyBalancer {
     fn record_result(&self, event: &ResultEvent<'_>) {
         let (latency, now) = (event.pool.live(event.index).latency(), event.now);
         let Some(estimate) = self.estimates.get(event.index.get()) else { return };
-        let refresh = |cell, metric, usual| Estimate::refresh(cell, metric, self.quantile, usual, now);
-        refresh(&estimate.first_token, &latency.time_to_first_token, &self.first_token);
-        refresh(&estimate.per_token, &latency.time_per_output_token, &self.per_token);
-        refresh(&estimate.total, &latency.total, &self.total);
-        let known = |cell: fn(&Estimate) -> &StampedCell| {
-            self.estimates.iter().filter_map(move |estimate| Estimate::known(cell(estimate), now))
+        let refresh = |cell: fn(&Estimate) -> &StampedCell, metric, usual: &FleetMedian| {
+            if Estimate::refresh(cell(estimate), metric, self.quantile, usual, now) {
+                let known = self.estimates.iter().filter_map(|estimate| Estimate::known(cell(estimate), now));
+                usual.refresh(now, known);
+            }
         };
-        self.first_token.refresh(now, known(|estimate| &estimate.first_token));
-        self.per_token.refresh(now, known(|estimate| &estimate.per_token));
-        self.total.refresh(now, known(|estimate| &estimate.total));
+        refresh(|estimate| &estimate.first_token, &latency.time_to_first_token, &self.first_token);
+        refresh(|estimate| &estimate.per_token, &latency.time_per_output_token, &self.per_token);
+        refresh(|estimate| &estimate.total, &latency.total, &self.total);
     }
 
     fn carried_over(&self, pool: &Pool) -> Option<Arc<dyn LoadBalancer>> {

@@ -34,10 +34,12 @@ const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
 /// # Complexity
 ///
 /// Recording is one compare-and-swap. A quantile reads all 1,536 cells, about a microsecond: for reports, not for
-/// decisions.
+/// decisions. Of a window in which nothing was recorded it reads one word.
 #[derive(Default)]
 pub struct WindowedHistogram {
     cells: OnceLock<Box<[[AtomicU64; BUCKETS]]>>,
+    /// The latest epoch in which something was recorded; 0 before the first.
+    newest: AtomicU64,
 }
 
 impl WindowedHistogram {
@@ -57,29 +59,32 @@ impl WindowedHistogram {
         {
             word = seen;
         }
+        if self.newest.load(Ordering::Relaxed) < u64::from(epoch) {
+            self.newest.fetch_max(u64::from(epoch), Ordering::Relaxed);
+        }
     }
 
     /// The duration at quantile `q` (0 to 1) of the window that ends at `now`; `None` when nothing was recorded in it.
     pub fn quantile(&self, q: f64, now: Timestamp) -> Option<Duration> {
-        buckets::quantile(&self.counts(now), q)
+        buckets::quantile(&self.counts(now)?, q)
     }
 
     /// The duration at quantile `q` and how many durations it was taken from, read together.
     pub fn quantile_with_len(&self, q: f64, now: Timestamp) -> Option<(Duration, u64)> {
-        let counts = self.counts(now);
+        let counts = self.counts(now)?;
         Some((buckets::quantile(&counts, q)?, counts.iter().sum()))
     }
 
     /// The durations at several quantiles, read together.
     pub fn quantiles<const N: usize>(&self, quantiles: [f64; N], now: Timestamp) -> Option<[Duration; N]> {
-        let counts = self.counts(now);
+        let counts = self.counts(now)?;
         let all = quantiles.map(|q| buckets::quantile(&counts, q));
         all.iter().all(Option::is_some).then(|| all.map(Option::unwrap_or_default))
     }
 
     /// How many durations the window that ends at `now` holds.
     pub fn len(&self, now: Timestamp) -> u64 {
-        self.counts(now).iter().sum()
+        self.counts(now).map_or(0, |counts| counts.iter().sum())
     }
 
     /// Whether the window that ends at `now` holds nothing.
@@ -91,13 +96,16 @@ impl WindowedHistogram {
     #[cfg(feature = "hdrhistogram")]
     #[cfg_attr(docsrs, doc(cfg(feature = "hdrhistogram")))]
     pub fn to_hdr(&self, now: Timestamp) -> hdrhistogram::Histogram<u64> {
-        buckets::to_hdr(&self.counts(now))
+        buckets::to_hdr(&self.counts(now).unwrap_or([0; BUCKETS]))
     }
 
-    fn counts(&self, now: Timestamp) -> [u64; BUCKETS] {
-        let mut counts = [0; BUCKETS];
-        let Some(cells) = self.cells.get() else { return counts };
+    /// The counts of the window that ends at `now`; `None` when nothing was recorded in it.
+    fn counts(&self, now: Timestamp) -> Option<[u64; BUCKETS]> {
         let newest = u64::from(epoch_of(now));
+        if newest.saturating_sub(self.newest.load(Ordering::Relaxed)) >= EPOCHS as u64 {
+            return None;
+        }
+        let (cells, mut counts) = (self.cells.get()?, [0; BUCKETS]);
         for cell_row in cells {
             for (count, cell) in counts.iter_mut().zip(cell_row) {
                 let word = cell.load(Ordering::Relaxed);
@@ -107,7 +115,7 @@ impl WindowedHistogram {
                 }
             }
         }
-        counts
+        Some(counts)
     }
 
     fn cells(&self) -> &[[AtomicU64; BUCKETS]] {
@@ -122,7 +130,9 @@ impl WindowedHistogram {
 
 impl fmt::Debug for WindowedHistogram {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WindowedHistogram").field("sampled", &self.cells.get().is_some()).finish()
+        f.debug_struct("WindowedHistogram")
+            .field("sampled", &self.cells.get().is_some())
+            .finish_non_exhaustive()
     }
 }
 
@@ -164,6 +174,8 @@ mod tests {
         assert_eq!(histogram.len(at(60)), 0);
         histogram.record(SECOND, at(60));
         assert_eq!(histogram.len(at(60)), 1, "a cell is reused for the epoch four later");
+        assert_eq!(histogram.quantile_with_len(0.5, at(104)).map(|(_, len)| len), Some(1));
+        assert_eq!(histogram.quantile_with_len(0.5, at(120)), None);
     }
 
     #[test]

@@ -50,16 +50,16 @@ impl FailoverChain {
     {
         let mut execution = Execution::new(self, dispatch, request, context);
         loop {
-            let lane = match execution.next_lane() {
-                Next::Attempt(lane) => lane,
+            match execution.next_attempt() {
+                Next::Attempt => {}
                 Next::Wait(time) => {
                     timer.sleep(time).await;
                     execution.waited(time);
                     continue;
                 }
                 Next::GiveUp(because) => return Err(execution.error(because)),
-            };
-            match execution.run(lane, timer, &mut operation).await {
+            }
+            match execution.run(timer, &mut operation).await {
                 Ok((answer, lane)) => return Ok(execution.outcome(answer, lane)),
                 Err(Some(because)) => return Err(execution.error(because)),
                 Err(None) => {}
@@ -69,8 +69,9 @@ impl FailoverChain {
 }
 
 /// What comes next.
-enum Next<S> {
-    Attempt(Lane<S>),
+enum Next {
+    /// An attempt, which is in the first lane.
+    Attempt,
     Wait(Duration),
     GiveUp(GaveUp),
 }
@@ -91,6 +92,8 @@ struct Execution<'e, D: Dispatch> {
     request: &'e GatewayRequest,
     context: &'e RoutingContext,
     route: Route<'e>,
+    /// The attempts that run: the first, and the hedge beside it. They stay where they are; what they hold is not small.
+    lanes: [Option<Lane<D::Selection>>; 2],
     failed: Vec<FailedAttempt>,
     attempts: u32,
     /// The wait before the attempt that comes next.
@@ -116,6 +119,7 @@ impl<'e, D: Dispatch> Execution<'e, D> {
             request,
             context,
             route: Route::new(chain),
+            lanes: [None, None],
             failed: Vec::new(),
             attempts: 0,
             wait: Duration::ZERO,
@@ -126,7 +130,7 @@ impl<'e, D: Dispatch> Execution<'e, D> {
     }
 
     /// Selects for the next attempt: in this group, else again those of it that may be asked again, else in the next.
-    fn next_lane(&mut self) -> Next<D::Selection> {
+    fn next_attempt(&mut self) -> Next {
         if self.attempts >= self.chain.max_attempts.max(1) {
             return Next::GiveUp(GaveUp::MaxAttemptsExceeded);
         }
@@ -170,9 +174,12 @@ impl<'e, D: Dispatch> Execution<'e, D> {
     }
 
     /// Starts an attempt, if budget and throttle let it.
-    fn start(&mut self, selection: D::Selection, now: Timestamp) -> Next<D::Selection> {
+    fn start(&mut self, selection: D::Selection, now: Timestamp) -> Next {
         match self.admit(&selection, now) {
-            Ok(()) => Next::Attempt(self.lane(selection, now, false)),
+            Ok(()) => {
+                self.run_in(0, selection, now);
+                Next::Attempt
+            }
             Err(because) => {
                 selection.abandon();
                 Next::GiveUp(because)
@@ -195,14 +202,15 @@ impl<'e, D: Dispatch> Execution<'e, D> {
         Ok(())
     }
 
-    fn lane(&mut self, selection: D::Selection, now: Timestamp, is_hedge: bool) -> Lane<D::Selection> {
+    /// Puts an attempt in a lane: the second is that of hedges.
+    fn run_in(&mut self, place: usize, selection: D::Selection, now: Timestamp) {
         let left = self.context.remaining_time(now);
         let total = self.chain.retry.timeouts.total;
         let limit = total.map(|total| left.map_or(total, |left| left.min(total))).or(left);
         let number = self.context.attempt_number.saturating_add(self.attempts);
-        let attempt = Attempt::new(Arc::clone(selection.candidate()), number, is_hedge, limit);
+        let attempt = Attempt::new(Arc::clone(selection.candidate()), number, place == 1, limit);
         self.attempts += 1;
-        Lane::new(selection, attempt, now, core::mem::take(&mut self.wait))
+        self.lanes[place] = Some(Lane::new(selection, attempt, now, core::mem::take(&mut self.wait)));
     }
 
     fn is_time_left(&self, now: Timestamp, wait: Duration) -> bool {
@@ -240,33 +248,32 @@ impl<'e, D: Dispatch> Execution<'e, D> {
         self.failed.iter().filter(|failed| failed.candidate == *candidate).count() as u32
     }
 
-    /// Runs an attempt, and a second one beside it if it is slow, until one is answered or all failed.
+    /// Runs the attempt in the first lane, and a second one beside it if it is slow, until one is answered or all failed.
+    /// Returns the answer with its lane, or why nothing else may be tried.
     async fn run<T, A, Op, Fut>(
         &mut self,
-        first: Lane<D::Selection>,
         timer: &T,
         operation: &mut Op,
-    ) -> Result<(A, Lane<D::Selection>), Option<GaveUp>>
+    ) -> Result<(A, usize), Option<GaveUp>>
     where
         T: Timer,
         Op: FnMut(Attempt) -> Fut,
         Fut: Future<Output = Result<A, RequestError>>,
     {
-        let mut one = pin!(Some(operation(first.attempt.clone())));
+        let mut one = pin!(self.lanes[0].as_ref().map(|lane| operation(lane.attempt.clone())));
         let mut two = pin!(None);
         let mut alarm = pin!(None);
         let mut set_for = Timestamp::MAX;
-        let mut hedge_at = self.hedge_at(&first);
-        let mut lanes = [Some(first), None];
+        let mut hedge_at = self.hedge_at();
         let mut final_word = None;
         loop {
             let event = poll_fn(|cx| {
                 loop {
                     let mut futures = [one.as_mut(), two.as_mut()];
-                    if let Some(event) = self.look(&mut lanes, &mut futures, hedge_at, cx) {
+                    if let Some(event) = self.look(&mut futures, hedge_at, cx) {
                         return Poll::Ready(event);
                     }
-                    let next = self.next_alarm(&lanes).min(hedge_at);
+                    let next = self.next_alarm().min(hedge_at);
                     if next == Timestamp::MAX {
                         return Poll::Pending;
                     }
@@ -284,8 +291,8 @@ impl<'e, D: Dispatch> Execution<'e, D> {
             match event {
                 Event::HedgeDue => {
                     hedge_at = Timestamp::MAX;
-                    lanes[1] = self.hedge(lanes[0].as_ref());
-                    two.set(lanes[1].as_ref().map(|lane| operation(lane.attempt.clone())));
+                    self.hedge();
+                    two.set(self.lanes[1].as_ref().map(|lane| operation(lane.attempt.clone())));
                 }
                 Event::Content(winner) => {
                     hedge_at = Timestamp::MAX;
@@ -294,9 +301,7 @@ impl<'e, D: Dispatch> Execution<'e, D> {
                     } else {
                         one.set(None);
                     }
-                    if let Some(loser) = lanes[1 - winner].take() {
-                        loser.lost(self.dispatch.now());
-                    }
+                    self.lose(1 - winner);
                 }
                 Event::Ended(place, ended) => {
                     if place == 0 {
@@ -304,22 +309,19 @@ impl<'e, D: Dispatch> Execution<'e, D> {
                     } else {
                         two.set(None);
                     }
-                    let lane = lanes[place].take().expect("a lane that ended was running");
                     let error = match ended {
                         Ok(answer) => {
                             one.set(None);
                             two.set(None);
-                            if let Some(loser) = lanes[1 - place].take() {
-                                loser.lost(self.dispatch.now());
-                            }
-                            return Ok((answer, lane));
+                            self.lose(1 - place);
+                            return Ok((answer, place));
                         }
                         Err(error) => error,
                     };
                     hedge_at = Timestamp::MAX;
                     // What cannot change stays so, whatever the other attempt says.
-                    final_word = final_word.or(self.fail(lane, error));
-                    if lanes.iter().all(Option::is_none) {
+                    final_word = final_word.or(self.fail(place, error));
+                    if self.lanes.iter().all(Option::is_none) {
                         return Err(final_word);
                     }
                 }
@@ -327,10 +329,21 @@ impl<'e, D: Dispatch> Execution<'e, D> {
         }
     }
 
+    /// The attempt in this lane, if one runs there, came too late.
+    fn lose(&mut self, place: usize) {
+        if let Some(loser) = self.lanes[place].take() {
+            loser.lost(self.dispatch.now());
+        }
+    }
+
+    /// Takes an attempt that ended out of its lane.
+    fn take(&mut self, place: usize) -> Lane<D::Selection> {
+        self.lanes[place].take().expect("a lane that ended was running")
+    }
+
     /// Polls what runs; what happened first, if anything did.
     fn look<A, Fut>(
-        &self,
-        lanes: &mut [Option<Lane<D::Selection>>; 2],
+        &mut self,
         futures: &mut [Pin<&mut Option<Fut>>; 2],
         hedge_at: Timestamp,
         cx: &mut Context<'_>,
@@ -338,7 +351,8 @@ impl<'e, D: Dispatch> Execution<'e, D> {
     where
         Fut: Future<Output = Result<A, RequestError>>,
     {
-        for (place, (lane, future)) in lanes.iter_mut().zip(futures).enumerate() {
+        let (timeouts, streamed) = (&self.chain.retry.timeouts, self.request.stream);
+        for (place, (lane, future)) in self.lanes.iter_mut().zip(futures).enumerate() {
             let (Some(lane), Some(future)) = (lane, future.as_mut().as_pin_mut()) else { continue };
             let polled = future.poll(cx);
             let now = self.dispatch.now();
@@ -346,8 +360,8 @@ impl<'e, D: Dispatch> Execution<'e, D> {
             match polled {
                 Poll::Ready(ended) => return Some(Event::Ended(place, ended)),
                 Poll::Pending if is_first => return Some(Event::Content(place)),
-                Poll::Pending if now >= self.ends(lane) => {
-                    lane.cut_at(now, &self.chain.retry.timeouts, self.request.stream);
+                Poll::Pending if now >= lane.ends(timeouts, streamed) => {
+                    lane.cut_at(now, timeouts, streamed);
                     return Some(Event::Ended(place, Err(ErrorKind::Timeout.into())));
                 }
                 Poll::Pending => {}
@@ -356,26 +370,24 @@ impl<'e, D: Dispatch> Execution<'e, D> {
         (hedge_at < Timestamp::MAX && self.dispatch.now() >= hedge_at).then_some(Event::HedgeDue)
     }
 
-    fn ends(&self, lane: &Lane<D::Selection>) -> Timestamp {
-        lane.ends(&self.chain.retry.timeouts, self.request.stream)
-    }
-
-    fn next_alarm(&self, lanes: &[Option<Lane<D::Selection>>; 2]) -> Timestamp {
-        lanes.iter().flatten().map(|lane| self.ends(lane)).min().unwrap_or(Timestamp::MAX)
+    fn next_alarm(&self) -> Timestamp {
+        let ends = |lane: &Lane<D::Selection>| lane.ends(&self.chain.retry.timeouts, self.request.stream);
+        self.lanes.iter().flatten().map(ends).min().unwrap_or(Timestamp::MAX)
     }
 
     /// When a second attempt starts beside the first; the end of time when none does.
-    fn hedge_at(&self, first: &Lane<D::Selection>) -> Timestamp {
+    fn hedge_at(&self) -> Timestamp {
         let fits =
             self.request.stream && !self.request.has_effects && self.attempts < self.chain.max_attempts;
         let policy = self.chain.hedge.as_ref().filter(|_| fits);
-        let delay = policy.and_then(|policy| policy.delay(first.selection.first_tokens(), first.started()));
+        let (Some(policy), Some(first)) = (policy, &self.lanes[0]) else { return Timestamp::MAX };
+        let delay = policy.delay(first.selection.first_tokens(), first.started());
         delay.map_or(Timestamp::MAX, |delay| first.started() + delay)
     }
 
-    /// A second attempt at another candidate, if there is one, and cost and budget let it.
-    fn hedge(&mut self, first: Option<&Lane<D::Selection>>) -> Option<Lane<D::Selection>> {
-        let (policy, first) = (self.chain.hedge.as_ref()?, first?);
+    /// Puts a second attempt in its lane, at another candidate, if there is one, and cost and budget let it.
+    fn hedge(&mut self) -> Option<()> {
+        let (policy, first) = (self.chain.hedge.as_ref()?, self.lanes[0].as_ref()?);
         let at = Arc::clone(first.selection.candidate());
         let now = self.dispatch.now();
         if !self.is_time_left(now, Duration::ZERO) {
@@ -385,15 +397,16 @@ impl<'e, D: Dispatch> Execution<'e, D> {
         let selection = self.select(now, Some(besides)).ok()?;
         let budget = self.budget.get_or_insert_with(|| first.selection.retry_budget());
         if policy.allows(selection.estimated_cost()) && selection.take_retry(budget, now) {
-            return Some(self.lane(selection, now, true));
+            self.run_in(1, selection, now);
+        } else {
+            selection.abandon();
         }
-        selection.abandon();
-        None
+        Some(())
     }
 
     /// Takes down an attempt that failed. Says so when nothing else may be tried.
-    fn fail(&mut self, lane: Lane<D::Selection>, error: RequestError) -> Option<GaveUp> {
-        let now = self.dispatch.now();
+    fn fail(&mut self, place: usize, error: RequestError) -> Option<GaveUp> {
+        let (lane, now) = (self.take(place), self.dispatch.now());
         let candidate = Arc::clone(lane.selection.candidate());
         let judged = self.chain.classifier.classify(candidate.provider_type(), &error, self.dispatch.wall());
         let verdict = lane.verdict(judged);
@@ -415,8 +428,8 @@ impl<'e, D: Dispatch> Execution<'e, D> {
         }
     }
 
-    fn outcome<A>(self, answer: A, mut lane: Lane<D::Selection>) -> Outcome<A, D::Selection> {
-        let now = self.dispatch.now();
+    fn outcome<A>(mut self, answer: A, place: usize) -> Outcome<A, D::Selection> {
+        let (mut lane, now) = (self.take(place), self.dispatch.now());
         lane.observe(now);
         if let Some(throttle) = lane.selection.throttle() {
             throttle.record(true, now);

@@ -282,11 +282,12 @@ async fn read(body: Incoming) -> Result<Bytes, Refusal> {
 
 /// Whether it is no page of a browser that asks: those say where they come from, and reach this machine by a name.
 pub(crate) fn check_no_page(headers: &HeaderMap) -> Result<(), Refusal> {
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok()?.parse::<http::uri::Authority>().ok());
-    let is_here = host.is_some_and(|host| {
-        let name = host.host().trim_start_matches('[').trim_end_matches(']');
-        name == "localhost" || name.parse::<IpAddr>().is_ok()
-    });
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let name = match host.strip_prefix('[').and_then(|host| host.split_once(']')) {
+        Some((name, _)) => name,
+        None => host.split_once(':').map_or(host, |(name, _)| name),
+    };
+    let is_here = name == "localhost" || name.parse::<IpAddr>().is_ok();
     if is_here && !headers.contains_key(ORIGIN) {
         return Ok(());
     }

@@ -2,10 +2,11 @@
 
 use std::future::Future as _;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
+use waypost::failover::Timeouts;
 
 use crate::closing::{Closed, Closing};
 
@@ -13,9 +14,10 @@ use crate::closing::{Closed, Closing};
 pub(crate) struct Alarms {
     idle: Option<Duration>,
     until: Option<Instant>,
-    /// When something came last, and the alarm for when nothing does. It is set anew only when it goes off.
-    last: Instant,
-    alarm: Option<Pin<Box<Sleep>>>,
+    /// When something came last; `None` when something has come since the time was looked at.
+    last: Option<Instant>,
+    /// The alarm for when nothing comes, and who it wakes. It is set anew only when it goes off.
+    alarm: Option<(Waker, Pin<Box<Sleep>>)>,
     closed: Closed,
 }
 
@@ -29,15 +31,15 @@ pub(crate) enum Alarm {
 }
 
 impl Alarms {
-    pub(crate) fn new(idle: Option<Duration>, total: Option<Duration>, closing: &Closing) -> Self {
+    pub(crate) fn new(timeouts: &Timeouts, closing: &Closing) -> Self {
         let now = Instant::now();
-        let until = total.map(|total| now + total);
-        Self { idle, until, last: now, alarm: None, closed: closing.closed() }
+        let until = timeouts.total.map(|total| now + total);
+        Self { idle: timeouts.idle, until, last: Some(now), alarm: None, closed: closing.closed() }
     }
 
     /// Something has come.
-    pub(crate) fn rewind(&mut self) {
-        self.last = Instant::now();
+    pub(crate) const fn rewind(&mut self) {
+        self.last = None;
     }
 
     /// Nothing has come. Whether it is time to stop waiting.
@@ -45,18 +47,25 @@ impl Alarms {
         if self.closed.poll(cx).is_ready() {
             return Poll::Ready(Alarm::Closing);
         }
-        loop {
-            let idle = self.idle.map(|idle| self.last + idle);
-            let Some(due) = idle.into_iter().chain(self.until).min() else { return Poll::Pending };
-            if due <= Instant::now() {
-                return Poll::Ready(Alarm::TooLong);
-            }
-            let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
-            match alarm.as_mut().poll(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(()) => alarm.as_mut().reset(due.max(Instant::now())),
-            }
+        let now = Instant::now();
+        let idle = self.idle.map(|idle| *self.last.get_or_insert(now) + idle);
+        let Some(due) = idle.into_iter().chain(self.until).min() else { return Poll::Pending };
+        if due <= now {
+            return Poll::Ready(Alarm::TooLong);
         }
+        match &self.alarm {
+            // It goes off before it must, and then it is set anew.
+            Some((waker, alarm)) if alarm.deadline() > now && waker.will_wake(cx.waker()) => Poll::Pending,
+            _ => self.set(due, cx),
+        }
+    }
+
+    fn set(&mut self, due: Instant, cx: &mut Context<'_>) -> Poll<Alarm> {
+        let (waker, alarm) =
+            self.alarm.get_or_insert_with(|| (cx.waker().clone(), Box::pin(tokio::time::sleep_until(due))));
+        waker.clone_from(cx.waker());
+        alarm.as_mut().reset(due);
+        alarm.as_mut().poll(cx).map(|()| Alarm::TooLong)
     }
 }
 

@@ -124,7 +124,7 @@ impl ByteStream {
     /// Counts what is passed on. Whoever knows how long an answer is does not ask for its end.
     fn count(&mut self, chunk: Bytes) -> Bytes {
         if self.is_text {
-            self.settlement.content(chunk.len() as u64 / 4);
+            self.settlement.progress.content(chunk.len() as u64 / 4);
         }
         self.length = self.length.map(|length| length.saturating_sub(chunk.len() as u64));
         if self.length == Some(0) {

@@ -1,24 +1,38 @@
 //! From what a provider answered to what the client is sent.
 
+use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{HeaderMap, HeaderValue};
-use http::{Response, StatusCode};
+use bytes::BytesMut;
+use http::Response;
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use http_body::Body as _;
-use waypost::core::NanoUsd;
-use waypost::{FailoverChain, Outcome, SelectedProvider};
+use waypost::core::{NanoUsd, RuleId};
+use waypost::{FailoverChain, Outcome, RoutingDecision, SelectedProvider};
 
 use crate::alarms::Alarms;
 use crate::answer::{AnswerBody, ByteStream, Content};
 use crate::config::ResponseHeader;
 use crate::event_stream::{EventStream, Passing};
-use crate::exchange::{Exchange, Opened};
+use crate::exchange::Exchange;
 use crate::gateway::Gateway;
+use crate::opening::{Beginning, Opened};
 use crate::record::{Recording, Served};
+use crate::settlement::Settlement;
+use crate::target::Candidate;
+
+/// Headers of an answer, at most, those that the connection adds included.
+const MAX_HEADERS: usize = 12;
+/// About what the headers on how an answer came about have in bytes, together.
+const MAX_ABOUT: usize = 128;
+/// Nano-dollars in a dollar.
+const NANOS: u64 = 1_000_000_000;
 
 /// How an answer came about, as far as the client may know.
 struct About {
-    served: Option<Served>,
+    candidate: Arc<Candidate>,
+    rule: Option<RuleId>,
     attempts: u32,
     /// What it costs; of an answer that is still coming, what it should.
     cost: Option<NanoUsd>,
@@ -32,71 +46,77 @@ impl Gateway {
         &self,
         exchange: &Exchange,
         chain: &FailoverChain,
-        outcome: Outcome<Opened, SelectedProvider>,
+        outcome: Outcome<Box<Opened>, SelectedProvider>,
         mut recording: Option<Recording>,
     ) -> Response<AnswerBody> {
         let attempts = outcome.attempts();
         if let Some(record) = recording.as_mut().and_then(Recording::record) {
             record.failed(outcome.failed());
             (record.attempts, record.double_bills) = (attempts, outcome.possible_double_bills());
-            record.status = outcome.answer().status().as_u16();
+            record.status = outcome.answer().status.as_u16();
         }
         let elsewhere: Duration = outcome.failed().iter().map(|attempt| attempt.took).sum();
-        let overhead = outcome.answer().settlement().overhead(exchange.arrived);
+        let overhead = outcome.answer().progress.overhead(exchange.arrived);
         let overhead = overhead.saturating_sub(elsewhere + outcome.waited());
-        let (mut opened, selection) = outcome.into_parts();
-        let served = selection.as_ref().map(|selection| self.served_by(selection));
-        if let Some(record) = recording.as_mut().and_then(Recording::record) {
-            record.served.clone_from(&served);
-        }
+        let (opened, selection) = outcome.into_parts();
+        let candidate = Arc::clone(&opened.target.candidate);
+        let decision = selection.as_ref().map(SelectedProvider::decision);
+        let rule = decision.and_then(|decision| decision.rule_matched.clone());
         let expected = selection.as_ref().and_then(SelectedProvider::estimated_cost);
-        opened.settlement_mut().take_over(selection, recording);
-        let timeouts = &chain.retry.timeouts;
-        let alarms = Alarms::new(timeouts.idle, timeouts.total, &self.closing);
-        let (status, mut headers, body, cost) = content(opened, exchange, alarms);
-        let about = About { served, attempts, cost: cost.or(expected), overhead };
-        about.tell(&self.directory().response_headers, &mut headers);
+        if let Some(record) = recording.as_mut().and_then(Recording::record) {
+            let served = |decision: &RoutingDecision| Served {
+                candidate: Arc::clone(&candidate),
+                decision: decision.clone(),
+            };
+            record.served = decision.map(served);
+        }
+        let (status, content_type) = (opened.status, opened.content_type.clone());
+        let alarms = || Alarms::new(&chain.retry.timeouts, &self.closing);
+        let (body, cost) = content(*opened, selection, recording, exchange, alarms);
         let mut response = Response::new(body);
         *response.status_mut() = status;
-        *response.headers_mut() = headers;
+        let headers = response.headers_mut();
+        headers.reserve(MAX_HEADERS);
+        headers.extend(content_type.map(|kind| (CONTENT_TYPE, kind)));
+        let about = About { candidate, rule, attempts, cost: cost.or(expected), overhead };
+        about.tell(&self.directory().response_headers, headers);
         response
-    }
-
-    fn served_by(&self, selection: &SelectedProvider) -> Served {
-        let directory = self.directory();
-        let target = directory.target(selection.candidate().id());
-        Served::by(selection, target.map_or("custom", |target| target.kind.vendor()))
     }
 }
 
 /// What a client is sent, and what it cost if all of it is there.
 fn content(
     opened: Opened,
+    selection: Option<SelectedProvider>,
+    recording: Option<Recording>,
     exchange: &Exchange,
-    alarms: Alarms,
-) -> (StatusCode, HeaderMap, AnswerBody, Option<NanoUsd>) {
-    match opened {
-        Opened::Whole { status, headers, body, mut settlement } => {
+    alarms: impl FnOnce() -> Alarms,
+) -> (AnswerBody, Option<NanoUsd>) {
+    let Opened { target, progress, body, beginning, .. } = opened;
+    let mut settlement = Settlement::new(progress, selection, recording);
+    match beginning {
+        Beginning::Whole(body) => {
             let cost = settlement.cost();
             settlement.complete();
-            (status, headers, AnswerBody::whole(body), cost)
+            (AnswerBody::whole(body), cost)
         }
-        Opened::Events { headers, begun, body, splitter, settlement, secrets } => {
+        Beginning::Events(begun, splitter) => {
             let passing = Passing {
                 dialect: exchange.endpoint.dialect(),
                 hides_usage: exchange.hides_usage(),
                 answers: exchange.answers,
-                secrets,
-                alarms,
+                target,
+                alarms: alarms(),
             };
             let events = EventStream::new(begun, body, splitter, settlement, passing);
-            (StatusCode::OK, headers, Content::Events(Box::new(events)).into(), None)
+            (Content::Events(Box::new(events)).into(), None)
         }
-        Opened::Bytes { status, headers, first, body, settlement } => {
+        Beginning::Bytes(first) => {
             let length = body.size_hint().exact().map(|rest| rest + first.len() as u64);
             let is_text = exchange.endpoint.is_text();
+            let alarms = alarms();
             let bytes = ByteStream { first: Some(first), body, length, is_text, alarms, settlement };
-            (status, headers, Content::Bytes(Box::new(bytes)).into(), None)
+            (Content::Bytes(Box::new(bytes)).into(), None)
         }
     }
 }
@@ -104,20 +124,31 @@ fn content(
 impl About {
     /// Says in headers what is wanted.
     fn tell(&self, wanted: &[ResponseHeader], headers: &mut HeaderMap) {
+        // Numbers are pieces of one text: several small allocations less.
+        let mut text = BytesMut::with_capacity(MAX_ABOUT);
         for header in wanted {
-            if let Some(value) = self.value(*header).and_then(|value| HeaderValue::try_from(value).ok()) {
+            if let Some(value) = self.value(*header, &mut text) {
                 headers.insert(header.name(), value);
             }
         }
     }
 
-    fn value(&self, header: ResponseHeader) -> Option<String> {
-        match header {
-            ResponseHeader::Candidate => self.served.as_ref().map(|served| served.candidate.to_string()),
-            ResponseHeader::Attempts => Some(self.attempts.to_string()),
-            ResponseHeader::Rule => self.served.as_ref()?.rule().map(ToString::to_string),
-            ResponseHeader::Cost => self.cost.map(|cost| format!("{:.9}", cost.0 as f64 / 1e9)),
-            ResponseHeader::Overhead => Some(format!("{:.3}", self.overhead.as_secs_f64() * 1e3)),
-        }
+    fn value(&self, header: ResponseHeader, text: &mut BytesMut) -> Option<HeaderValue> {
+        // Nothing fails that is written into a text.
+        let _ = match header {
+            ResponseHeader::Candidate => return Some(self.candidate.header.clone()),
+            ResponseHeader::Attempts if self.attempts == 1 => return Some(HeaderValue::from_static("1")),
+            ResponseHeader::Attempts => write!(text, "{}", self.attempts),
+            ResponseHeader::Rule => write!(text, "{}", self.rule.as_ref()?),
+            ResponseHeader::Cost => {
+                let NanoUsd(cost) = self.cost?;
+                write!(text, "{}.{:09}", cost / NANOS, cost % NANOS)
+            }
+            ResponseHeader::Overhead => {
+                let micros = self.overhead.as_micros();
+                write!(text, "{}.{:03}", micros / 1_000, micros % 1_000)
+            }
+        };
+        HeaderValue::from_maybe_shared(text.split().freeze()).ok()
     }
 }

@@ -16,7 +16,7 @@ pub(crate) struct Directory {
     targets: Arc<Targets>,
     /// Of the version before, to which requests that run may still be led.
     before: Arc<Targets>,
-    /// By model or alias.
+    /// By model or alias: of all names that are one.
     pub(crate) chains: HashMap<ModelName, Arc<FailoverChain>>,
     pub(crate) keys: KeyRing,
     pub(crate) anonymous: bool,
@@ -64,11 +64,6 @@ impl Directory {
     /// How a candidate is reached; `None` for one that is gone.
     pub(crate) fn target(&self, id: &CandidateId) -> Option<&Arc<Target>> {
         self.targets.get(id).or_else(|| self.before.get(id))
-    }
-
-    /// Whether a name is a model or an alias.
-    pub(crate) fn knows(&self, model: &ModelName) -> bool {
-        self.chains.contains_key(model)
     }
 
     #[cfg(test)]

@@ -1,18 +1,19 @@
 //! A stream of events on its way to a client, from its first content to its end.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body::Body;
-use secrecy::SecretString;
 
 use crate::alarms::{Alarm, Alarms};
 use crate::endpoint::Dialect;
 use crate::secrets::redacted;
 use crate::settlement::Settlement;
 use crate::sse::{EventSplitter, events};
+use crate::target::Target;
 use crate::upstream::UpstreamBody;
 
 /// How long the rest of an answer is waited for whose last event has come, so that its connection can be used again.
@@ -32,8 +33,8 @@ pub(crate) struct EventStream {
     hides_usage: bool,
     /// Answers that are not complete yet.
     unfinished: u32,
-    /// What must not be told to a client, of an error.
-    secrets: Vec<SecretString>,
+    /// Who sends it, whose secrets are not told to a client.
+    target: Arc<Target>,
     alarms: Alarms,
 }
 
@@ -51,7 +52,7 @@ pub(crate) struct Passing {
     pub(crate) hides_usage: bool,
     /// How many answers were asked for.
     pub(crate) answers: u32,
-    pub(crate) secrets: Vec<SecretString>,
+    pub(crate) target: Arc<Target>,
     pub(crate) alarms: Alarms,
 }
 
@@ -71,7 +72,7 @@ impl EventStream {
             settlement,
             hides_usage: passing.hides_usage,
             unfinished: passing.answers,
-            secrets: passing.secrets,
+            target: passing.target,
             alarms: passing.alarms,
         }
     }
@@ -133,10 +134,10 @@ impl EventStream {
             let (start, end) = (at, at + event.raw.len());
             at = end;
             if let Some(usage) = heard.usage {
-                self.settlement.hear(usage);
+                self.settlement.progress.hear(usage);
             }
             if heard.content {
-                self.settlement.content(1);
+                self.settlement.progress.content(1);
             }
             self.unfinished = self.unfinished.saturating_sub(heard.finished);
             if heard.only_usage && self.hides_usage {
@@ -149,7 +150,7 @@ impl EventStream {
                 self.state = State::Ended;
                 self.unfinished = 0;
                 let told = kept.map_or_else(|| block.slice(..end), BytesMut::freeze);
-                return redacted(told, &self.secrets);
+                return redacted(told, &self.target.secrets);
             }
             if heard.ended {
                 self.settlement.complete();

@@ -145,7 +145,7 @@ impl Exporter {
             for (kind, count) in [("input", record.usage.prompt), ("output", record.usage.completion)] {
                 let mut about = about.clone();
                 about.push(KeyValue::new("gen_ai.token.type", kind));
-                about.push(KeyValue::new("gen_ai.response.model", served.candidate.model.to_string()));
+                about.push(KeyValue::new("gen_ai.response.model", served.candidate.id.model.to_string()));
                 self.tokens.record(count.0, &about);
             }
         }
@@ -185,7 +185,7 @@ fn common(endpoint: Endpoint, record: &Record) -> Vec<KeyValue> {
         about.push(KeyValue::new("gen_ai.request.model", model.to_string()));
     }
     if let Some(served) = &record.served {
-        about.push(KeyValue::new("gen_ai.provider.name", served.vendor));
+        about.push(KeyValue::new("gen_ai.provider.name", served.candidate.vendor));
     }
     about
 }
@@ -193,17 +193,17 @@ fn common(endpoint: Endpoint, record: &Record) -> Vec<KeyValue> {
 fn attributes(endpoint: Endpoint, record: &Record) -> Vec<KeyValue> {
     let mut about = common(endpoint, record);
     about.push(KeyValue::new("http.response.status_code", i64::from(record.status)));
-    about.push(KeyValue::new("waypost.request_id", record.id.clone()));
+    about.push(KeyValue::new("waypost.request_id", record.id.to_string()));
     about.push(KeyValue::new("waypost.attempts", i64::from(record.attempts)));
     if let Some(tenant) = &record.tenant {
         about.push(KeyValue::new("waypost.tenant", tenant.to_string()));
     }
     if let Some(served) = &record.served {
         let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-        about.push(KeyValue::new("gen_ai.response.model", served.candidate.model.to_string()));
+        about.push(KeyValue::new("gen_ai.response.model", served.candidate.id.model.to_string()));
         about.push(KeyValue::new("gen_ai.usage.input_tokens", count(record.usage.prompt.0)));
         about.push(KeyValue::new("gen_ai.usage.output_tokens", count(record.usage.completion.0)));
-        about.push(KeyValue::new("waypost.candidate", served.candidate.to_string()));
+        about.push(KeyValue::new("waypost.candidate", served.candidate.id.to_string()));
         about.push(KeyValue::new("waypost.because", served.decision.to_string()));
         if let Some(rule) = served.rule() {
             about.push(KeyValue::new("waypost.rule", rule.to_string()));
@@ -248,7 +248,7 @@ impl Client {
         let (head, body) = request.into_parts();
         let path = head.uri.path_and_query().cloned();
         let make = |connection: &crate::upstream::Connection| {
-            let mut sent = Request::new(RequestBody::new([body.clone()]));
+            let mut sent = Request::new(RequestBody::new(&body));
             *sent.method_mut() = head.method.clone();
             *sent.uri_mut() = path.clone().map(Uri::from).unwrap_or_default();
             let kind = head.headers.get(CONTENT_TYPE).cloned();

@@ -40,6 +40,8 @@ pub struct Gateway {
     pub(crate) body_timeout: Duration,
     /// Whether others than this machine reach the address that it listens at.
     is_public: bool,
+    /// Who asks without a key.
+    pub(crate) nobody: Arc<Caller>,
     /// For the ids of traces.
     pub(crate) seeds: SeedSequence,
 }
@@ -89,6 +91,7 @@ impl Gateway {
             memory: Places::new(usize::try_from(server.max_buffered).unwrap_or(usize::MAX)),
             body_timeout: server.body_timeout,
             is_public: !server.listen.ip().is_loopback(),
+            nobody: Arc::new(Caller::ANONYMOUS),
             seeds: SeedSequence::new(uuid::Uuid::new_v4().as_u64_pair().0),
             directory: ArcSwap::from_pointee(Directory::new(resolved, targets, &Directory::default())),
         }))

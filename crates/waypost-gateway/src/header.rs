@@ -1,6 +1,7 @@
 //! Names of headers that are ours or a provider's.
 
-use http::HeaderName;
+use http::{HeaderName, HeaderValue};
+use uuid::Uuid;
 
 /// Which attempt of a request this is, from 0; layers above say so too.
 pub(crate) const ATTEMPT: HeaderName = HeaderName::from_static("x-attempt");
@@ -18,3 +19,10 @@ pub(crate) const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthro
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// W3C Trace Context.
 pub(crate) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// An id as a header's value.
+pub(crate) fn of_id(id: Uuid) -> HeaderValue {
+    let mut text = Uuid::encode_buffer();
+    let text = id.hyphenated().encode_lower(&mut text);
+    HeaderValue::from_str(text).expect("digits and hyphens are a header's value")
+}

@@ -4,7 +4,9 @@
 
 use std::fmt::{self, Write as _};
 use std::hash::Hash;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use prometheus_client::encoding::text::{encode, encode_registry};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
@@ -37,8 +39,30 @@ pub(crate) struct Metrics {
     tokens: Series<TokenLabels, Counter>,
     dollars: Series<CandidateLabels, Dollars>,
     double_bills: Counter,
-    duration: Series<EndpointLabels, Histogram>,
-    first_token: Series<EndpointLabels, Histogram>,
+    duration: Times,
+    first_token: Times,
+}
+
+/// How long something took, for each endpoint. Every request is in it, so those of endpoints are at hand once they exist.
+#[derive(Debug)]
+struct Times {
+    family: Family<EndpointLabels, Histogram, fn() -> Histogram>,
+    at_hand: [OnceLock<Histogram>; Endpoint::ALL.len()],
+}
+
+impl Times {
+    fn new() -> Self {
+        Self { family: Family::new_with_constructor(seconds), at_hand: Default::default() }
+    }
+
+    fn observe(&self, endpoint: Option<Endpoint>, time: Duration) {
+        let labels = EndpointLabels { endpoint: endpoint.map_or("none", Endpoint::as_str) };
+        let made = || self.family.get_or_create_owned(&labels);
+        match endpoint {
+            Some(endpoint) => self.at_hand[endpoint as usize].get_or_init(made).observe(time.as_secs_f64()),
+            None => made().observe(time.as_secs_f64()),
+        }
+    }
 }
 
 /// A counter of dollars.
@@ -104,17 +128,26 @@ impl<S: Clone + Eq + Hash, M: Clone + TypedMetric, C: MetricConstructor<M>> Seri
         Self { family: Family::new_with_constructor(constructor), count: AtomicUsize::new(0) }
     }
 
-    /// Updates the series with these labels; one for all others when there are too many.
-    fn update(&self, labels: &S, others: impl FnOnce() -> S, update: impl FnOnce(&M)) {
+    /// The series with these labels; one for all others when there are too many.
+    fn find(&self, labels: &S, others: impl FnOnce() -> S) -> M {
         if let Some(known) = self.family.get(labels) {
-            return update(&known);
+            return known.clone();
         }
         if self.count.fetch_add(1, Ordering::Relaxed) < MAX_SERIES {
-            return update(&self.family.get_or_create(labels));
+            return self.family.get_or_create(labels).clone();
         }
         self.count.fetch_sub(1, Ordering::Relaxed);
-        update(&self.family.get_or_create(&others()));
+        self.family.get_or_create(&others()).clone()
     }
+}
+
+/// The series of one candidate, at hand for each of its requests once they exist.
+#[derive(Debug, Default)]
+pub(crate) struct CandidateSeries {
+    prompt: OnceLock<Counter>,
+    cached: OnceLock<Counter>,
+    completion: OnceLock<Counter>,
+    dollars: OnceLock<Dollars>,
 }
 
 fn seconds() -> Histogram {
@@ -130,8 +163,8 @@ impl Default for Metrics {
             tokens: Series::new(Counter::default),
             dollars: Series::new(Dollars::default),
             double_bills: Counter::default(),
-            duration: Series::new(seconds),
-            first_token: Series::new(seconds),
+            duration: Times::new(),
+            first_token: Times::new(),
         };
         let Self { registry, requests, attempts, tokens, dollars, double_bills, duration, first_token } =
             &mut metrics;
@@ -165,56 +198,43 @@ impl Default for Metrics {
 impl Metrics {
     pub(crate) fn observe(&self, record: &Record) {
         let endpoint = record.endpoint.map_or("none", Endpoint::as_str);
-        let by = EndpointLabels { endpoint };
-        self.duration.update(&by, || by.clone(), |time| time.observe(record.took.as_secs_f64()));
+        self.duration.observe(record.endpoint, record.took);
         if let Some(first) = record.time_to_first_token {
-            self.first_token.update(&by, || by.clone(), |time| time.observe(first.as_secs_f64()));
+            self.first_token.observe(record.endpoint, first);
         }
-        let provider =
-            record.served.as_ref().map_or(Name::Nobody, |served| Name::Of(served.candidate.provider.clone()));
+        let provider = record
+            .served
+            .as_ref()
+            .map_or(Name::Nobody, |served| Name::Of(served.candidate.id.provider.clone()));
         let (outcome, code) = (record.ending.as_str(), record.ending.reason());
         let labels = |provider| RequestLabels { endpoint, provider, outcome, code };
-        self.requests.update(
-            &labels(provider),
-            || labels(Name::Others),
-            |count| {
-                count.inc();
-            },
-        );
+        self.requests.find(&labels(provider), || labels(Name::Others)).inc();
         for (candidate, kind) in &record.failed {
             let labels = |candidate| FailureLabels { candidate, error: Name::Of(*kind) };
-            self.attempts.update(
-                &labels(Name::Of(candidate.clone())),
-                || labels(Name::Others),
-                |count| {
-                    count.inc();
-                },
-            );
+            self.attempts.find(&labels(Name::Of(candidate.clone())), || labels(Name::Others)).inc();
         }
         self.double_bills.inc_by(record.double_bills as u64);
         if let Some(served) = &record.served {
-            self.observe_usage(&served.candidate, record);
+            self.observe_usage(&served.candidate.id, &served.candidate.series, record);
         }
     }
 
-    fn observe_usage(&self, candidate: &CandidateId, record: &Record) {
-        let (usage, candidate) = (record.usage, Name::Of(candidate.clone()));
-        let counts = [("prompt", usage.prompt), ("cached", usage.cached), ("completion", usage.completion)];
-        for (kind, tokens) in counts.into_iter().filter(|(_, tokens)| *tokens > Tokens::ZERO) {
+    fn observe_usage(&self, candidate: &CandidateId, series: &CandidateSeries, record: &Record) {
+        let (usage, name) = (record.usage, || Name::Of(candidate.clone()));
+        let counts = [
+            ("prompt", &series.prompt, usage.prompt),
+            ("cached", &series.cached, usage.cached),
+            ("completion", &series.completion, usage.completion),
+        ];
+        for (kind, series, tokens) in counts.into_iter().filter(|(.., tokens)| *tokens > Tokens::ZERO) {
             let labels = |candidate| TokenLabels { candidate, kind };
-            self.tokens.update(
-                &labels(candidate.clone()),
-                || labels(Name::Others),
-                |count| {
-                    count.inc_by(tokens.0);
-                },
-            );
+            let find = || self.tokens.find(&labels(name()), || labels(Name::Others));
+            series.get_or_init(find).inc_by(tokens.0);
         }
         if let Some(cost) = record.cost {
-            let others = || CandidateLabels { candidate: Name::Others };
-            self.dollars.update(&CandidateLabels { candidate }, others, |dollars| {
-                dollars.inc_by(cost.0 as f64 / 1e9);
-            });
+            let labels = |candidate| CandidateLabels { candidate };
+            let find = || self.dollars.find(&labels(name()), || labels(Name::Others));
+            series.dollars.get_or_init(find).inc_by(cost.0 as f64 / 1e9);
         }
     }
 

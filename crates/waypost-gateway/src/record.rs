@@ -4,19 +4,21 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
+use uuid::Uuid;
+use waypost::RoutingDecision;
 use waypost::core::{
     CandidateId, Clock, ModelName, NanoUsd, RuleId, TenantId, Timestamp, TokenUsage, TraceContext,
 };
 use waypost::failover::{ErrorKind, FailedAttempt};
-use waypost::{RoutingDecision, SelectedProvider};
 
 use crate::Endpoint;
 use crate::recorder::Recorder;
+use crate::target::Candidate;
 
 /// All that is told of one request. Neither prompts nor answers nor secrets.
 #[derive(Debug, Clone)]
 pub(crate) struct Record {
-    pub(crate) id: String,
+    pub(crate) id: Uuid,
     pub(crate) began: SystemTime,
     pub(crate) endpoint: Option<Endpoint>,
     pub(crate) tenant: Option<TenantId>,
@@ -40,18 +42,11 @@ pub(crate) struct Record {
 /// Who served a request, and why.
 #[derive(Debug, Clone)]
 pub(crate) struct Served {
-    pub(crate) candidate: CandidateId,
+    pub(crate) candidate: Arc<Candidate>,
     pub(crate) decision: RoutingDecision,
-    /// What OpenTelemetry calls the vendor.
-    pub(crate) vendor: &'static str,
 }
 
 impl Served {
-    pub(crate) fn by(selection: &SelectedProvider, vendor: &'static str) -> Self {
-        let (candidate, decision) = (selection.candidate().id().clone(), selection.decision().clone());
-        Self { candidate, decision, vendor }
-    }
-
     pub(crate) const fn rule(&self) -> Option<&RuleId> {
         self.decision.rule_matched.as_ref()
     }
@@ -101,14 +96,14 @@ impl Record {
         let failed = |(candidate, kind): &(CandidateId, ErrorKind)| json!({"candidate": candidate.to_string(), "error": kind.to_string()});
         let served = self.served.as_ref();
         json!({
-            "request_id": self.id,
+            "request_id": self.id.to_string(),
             "began": jiff::Timestamp::try_from(self.began).ok().map(|began| began.to_string()),
             "endpoint": self.endpoint.map(Endpoint::as_str),
             "tenant": self.tenant,
             "model": self.model,
             "stream": self.stream,
             "trace_id": self.trace.as_ref().map(|trace| trace.trace_id().to_string()),
-            "candidate": served.map(|served| served.candidate.to_string()),
+            "candidate": served.map(|served| served.candidate.id.to_string()),
             "strategy": served.map(|served| served.decision.strategy_used.to_string()),
             "rule": served.and_then(Served::rule),
             "because": served.map(|served| served.decision.to_string()),
@@ -142,7 +137,7 @@ impl Recording {
     pub(crate) fn begin(
         recorder: &Arc<Recorder>,
         clock: &Arc<dyn Clock>,
-        id: String,
+        id: Uuid,
         endpoint: Option<Endpoint>,
     ) -> Self {
         let record = Record {

@@ -71,11 +71,11 @@ fn log(record: &Record) {
         ($level:ident) => {
             tracing::$level!(
                 target: "waypost::request",
-                request_id = record.id,
+                request_id = %record.id,
                 endpoint = record.endpoint.map(tracing::field::display),
                 tenant = record.tenant.as_ref().map(tracing::field::display),
                 model = record.model.as_ref().map(tracing::field::display),
-                candidate = record.served.as_ref().map(|served| tracing::field::display(&served.candidate)),
+                candidate = record.served.as_ref().map(|served| tracing::field::display(&served.candidate.id)),
                 attempts = record.attempts,
                 status = record.status,
                 ending = record.ending.as_str(),

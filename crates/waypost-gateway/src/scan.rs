@@ -1,18 +1,17 @@
 //! What routing reads of a request's body. Nothing of the body is copied: values are where they stand.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use bytes::Bytes;
-use memchr::{memchr2, memmem};
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+use memchr::memmem;
+use memchr::memmem::Finder;
 use serde_json::value::RawValue;
 
 use crate::Endpoint;
+use crate::json::{Object, text_of};
 
-/// The deepest nesting that is read: what the parsers of providers allow.
-const MAX_DEPTH: u32 = 128;
 /// The most fields of a request; no API has a tenth of it.
 const MAX_FIELDS: usize = 512;
 /// The longest name of a model, in bytes.
@@ -76,37 +75,82 @@ pub(crate) enum StreamUsage {
     Wanted,
 }
 
-/// The values of the fields that are read.
-#[derive(Default)]
-struct Fields<'a>([Option<&'a RawValue>; NAMES.len()]);
+/// The fields that are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Field {
+    Model,
+    Stream,
+    StreamOptions,
+    MaxTokens,
+    MaxCompletionTokens,
+    MaxOutputTokens,
+    N,
+    BestOf,
+    Tools,
+    Messages,
+    Input,
+    Prompt,
+    ResponseFormat,
+    Text,
+    User,
+    PromptCacheKey,
+    Instructions,
+    Contents,
+    System,
+    Query,
+    Documents,
+    SystemInstructionCamel,
+    SystemInstruction,
+    GenerationConfigCamel,
+    GenerationConfig,
+}
 
-const NAMES: [&str; 25] = [
-    "model",
-    "stream",
-    "stream_options",
-    "max_tokens",
-    "max_completion_tokens",
-    "max_output_tokens",
-    "n",
-    "best_of",
-    "tools",
-    "messages",
-    "input",
-    "prompt",
-    "response_format",
-    "text",
-    "user",
-    "prompt_cache_key",
-    "instructions",
-    "contents",
-    "system",
-    "query",
-    "documents",
-    "systemInstruction",
-    "system_instruction",
-    "generationConfig",
-    "generation_config",
+const FIELDS: [(Field, &str); 25] = [
+    (Field::Model, "model"),
+    (Field::Stream, "stream"),
+    (Field::StreamOptions, "stream_options"),
+    (Field::MaxTokens, "max_tokens"),
+    (Field::MaxCompletionTokens, "max_completion_tokens"),
+    (Field::MaxOutputTokens, "max_output_tokens"),
+    (Field::N, "n"),
+    (Field::BestOf, "best_of"),
+    (Field::Tools, "tools"),
+    (Field::Messages, "messages"),
+    (Field::Input, "input"),
+    (Field::Prompt, "prompt"),
+    (Field::ResponseFormat, "response_format"),
+    (Field::Text, "text"),
+    (Field::User, "user"),
+    (Field::PromptCacheKey, "prompt_cache_key"),
+    (Field::Instructions, "instructions"),
+    (Field::Contents, "contents"),
+    (Field::System, "system"),
+    (Field::Query, "query"),
+    (Field::Documents, "documents"),
+    (Field::SystemInstructionCamel, "systemInstruction"),
+    (Field::SystemInstruction, "system_instruction"),
+    (Field::GenerationConfigCamel, "generationConfig"),
+    (Field::GenerationConfig, "generation_config"),
 ];
+
+/// In the order of their declaration.
+const _: () = {
+    let mut place = 0;
+    while place < FIELDS.len() {
+        assert!(FIELDS[place].0 as usize == place);
+        place += 1;
+    }
+};
+
+impl Field {
+    const fn name(self) -> &'static str {
+        FIELDS[self as usize].1
+    }
+}
+
+/// The values of the fields that are read, as they are written.
+#[derive(Default)]
+struct Fields<'a>([Option<&'a str>; FIELDS.len()]);
 
 /// Fields of other gateways that would change where a request goes or with which key.
 const FORBIDDEN: [&str; 9] = [
@@ -122,112 +166,78 @@ const FORBIDDEN: [&str; 9] = [
 ];
 
 impl<'a> Fields<'a> {
-    fn get(&self, name: &str) -> Option<&'a RawValue> {
-        NAMES.iter().position(|known| *known == name).and_then(|place| self.0[place])
+    fn read(body: &'a [u8]) -> Result<Self, BadBody> {
+        let text = std::str::from_utf8(body).map_err(|_| BadBody::whole("the body is not UTF-8"))?;
+        let malformed = |error| BadBody::whole(format!("the body cannot be read: {error}"));
+        let (mut object, mut fields, mut count) =
+            (Object::read(text).map_err(malformed)?, Self::default(), 0);
+        while let Some((name, value)) = object.next().map_err(malformed)? {
+            count += 1;
+            if count > MAX_FIELDS {
+                return Err(BadBody::whole(format!("the body has more than {MAX_FIELDS} fields")));
+            }
+            if let Some(place) = FIELDS.iter().position(|(_, known)| *known == name) {
+                if fields.0[place].replace(value).is_some() {
+                    return Err(BadBody::whole(format!("field `{name}` stands twice")));
+                }
+            } else if FORBIDDEN.contains(&&*name) {
+                return Err(BadBody::whole(format!("field `{name}` is not for clients to say")));
+            }
+        }
+        Ok(fields)
     }
 
-    fn text(&self, name: &'static str) -> Result<Option<Cow<'a, str>>, BadBody> {
-        let text = |raw: &'a RawValue| serde_json::from_str::<Cow<'a, str>>(raw.get());
-        let found = self.get(name).filter(|raw| raw.get() != "null").map(text).transpose();
-        found.map_err(|_| BadBody::of(name, format!("`{name}` must be a string")))
+    const fn get(&self, field: Field) -> Option<&'a str> {
+        self.0[field as usize]
     }
 
-    fn flag(&self, name: &'static str) -> Result<bool, BadBody> {
-        match self.get(name).map(RawValue::get) {
+    fn text(&self, field: Field) -> Result<Option<Cow<'a, str>>, BadBody> {
+        let Some(written) = self.get(field).filter(|written| *written != "null") else { return Ok(None) };
+        let name = field.name();
+        text_of(written).map(Some).ok_or_else(|| BadBody::of(name, format!("`{name}` must be a string")))
+    }
+
+    fn flag(&self, field: Field) -> Result<bool, BadBody> {
+        let name = field.name();
+        match self.get(field) {
             None | Some("false") => Ok(false),
             Some("true") => Ok(true),
             Some(_) => Err(BadBody::of(name, format!("`{name}` must be true or false"))),
         }
     }
 
-    fn number(&self, name: &'static str, most: u64) -> Result<Option<u64>, BadBody> {
-        number(self.get(name), name, most)
+    fn number(&self, field: Field, most: u64) -> Result<Option<u64>, BadBody> {
+        number(self.get(field), field.name(), most)
+    }
+
+    /// Bytes of what a prompt is made of.
+    fn bytes_of(&self, fields: &[Field]) -> u64 {
+        fields.iter().filter_map(|&field| self.get(field)).map(|written| written.len() as u64).sum()
+    }
+
+    fn has_tools(&self) -> bool {
+        self.get(Field::Tools).is_some_and(|tools| tools.len() > "null".len())
     }
 }
 
-fn number(raw: Option<&RawValue>, name: &'static str, most: u64) -> Result<Option<u64>, BadBody> {
-    let Some(raw) = raw.map(RawValue::get).filter(|raw| *raw != "null") else {
-        return Ok(None);
-    };
-    let number = raw.parse().ok().filter(|number| (1..=most).contains(number));
+fn number(written: Option<&str>, name: &'static str, most: u64) -> Result<Option<u64>, BadBody> {
+    let Some(written) = written.filter(|written| *written != "null") else { return Ok(None) };
+    let number = written.parse().ok().filter(|number| (1..=most).contains(number));
     number
         .map(Some)
         .ok_or_else(|| BadBody::of(name, format!("`{name}` must be a whole number from 1 to {most}")))
 }
 
-/// The name of a field, if it is one that matters.
-enum Key {
-    Known(usize),
-    Forbidden(&'static str),
-    Other,
-}
-
-impl<'de> Deserialize<'de> for Key {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Names;
-        impl Visitor<'_> for Names {
-            type Value = Key;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a field")
-            }
-            fn visit_str<E>(self, name: &str) -> Result<Key, E> {
-                let known = NAMES.iter().position(|known| *known == name).map(Key::Known);
-                let forbidden =
-                    || FORBIDDEN.into_iter().find(|forbidden| *forbidden == name).map(Key::Forbidden);
-                Ok(known.or_else(forbidden).unwrap_or(Key::Other))
-            }
-        }
-        deserializer.deserialize_identifier(Names)
-    }
-}
-
-impl<'de> Deserialize<'de> for Fields<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
-        impl<'de> Visitor<'de> for Object {
-            type Value = Fields<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
-                let (mut fields, mut count) = (Fields::default(), 0);
-                while let Some(key) = map.next_key::<Key>()? {
-                    count += 1;
-                    if count > MAX_FIELDS {
-                        return Err(A::Error::custom(format_args!("more than {MAX_FIELDS} fields")));
-                    }
-                    let value = map.next_value::<&RawValue>()?;
-                    match key {
-                        Key::Known(place) if fields.0[place].replace(value).is_some() => {
-                            return Err(A::Error::custom(format_args!(
-                                "field `{}` stands twice",
-                                NAMES[place]
-                            )));
-                        }
-                        Key::Forbidden(name) => {
-                            return Err(A::Error::custom(format_args!(
-                                "field `{name}` is not for clients to say"
-                            )));
-                        }
-                        Key::Known(_) | Key::Other => {}
-                    }
-                }
-                Ok(fields)
-            }
-        }
-        deserializer.deserialize_map(Object)
-    }
-}
-
 impl Scanned {
     /// Reads a JSON body. Of Gemini's API the path names the model.
     pub(crate) fn of_json(body: &[u8], endpoint: Endpoint, path: &str) -> Result<Self, BadBody> {
-        let fields = read_fields(body)?;
+        let fields = Fields::read(body)?;
         match Endpoint::model_of(path) {
             Some(model) => Self::of_gemini(&fields, endpoint, model),
             None => Self::of_fields(&fields, body, endpoint),
         }
     }
+
     fn of_gemini(fields: &Fields<'_>, endpoint: Endpoint, model: &str) -> Result<Self, BadBody> {
         #[derive(serde::Deserialize, Default)]
         #[serde(default, rename_all = "camelCase")]
@@ -239,25 +249,27 @@ impl Scanned {
             #[serde(alias = "response_schema", alias = "responseJsonSchema", borrow)]
             response_schema: Option<&'a RawValue>,
         }
-        let settings = fields.get("generationConfig").or(fields.get("generation_config"));
+        let settings = fields.get(Field::GenerationConfigCamel).or(fields.get(Field::GenerationConfig));
         let settings: Settings<'_> = settings
-            .map_or(Ok(Settings::default()), |raw| serde_json::from_str(raw.get()))
+            .map_or(Ok(Settings::default()), serde_json::from_str)
             .map_err(|_| BadBody::of("generationConfig", "`generationConfig` cannot be read"))?;
-        let answers = number(settings.candidate_count, "candidateCount", MAX_ANSWERS)?.unwrap_or(1);
-        let most = number(settings.max_output_tokens, "maxOutputTokens", MAX_TOKENS)?;
-        let contents = fields.get("contents").map(|raw| raw.get().as_bytes()).unwrap_or_default();
+        let answers =
+            number(settings.candidate_count.map(RawValue::get), "candidateCount", MAX_ANSWERS)?.unwrap_or(1);
+        let most = number(settings.max_output_tokens.map(RawValue::get), "maxOutputTokens", MAX_TOKENS)?;
+        let contents = fields.get(Field::Contents).unwrap_or_default().as_bytes();
         let has = |word: &[u8]| memmem::find(contents, word).is_some();
         Ok(Self {
             model: model.to_owned(),
             model_at: None,
             stream: endpoint == Endpoint::StreamGenerateContent,
-            prompt_bytes: ["contents", "systemInstruction", "system_instruction", "tools"]
-                .into_iter()
-                .filter_map(|name| fields.get(name))
-                .map(|raw| raw.get().len() as u64)
-                .sum(),
+            prompt_bytes: fields.bytes_of(&[
+                Field::Contents,
+                Field::SystemInstructionCamel,
+                Field::SystemInstruction,
+                Field::Tools,
+            ]),
             max_tokens: most.map(|tokens| tokens.saturating_mul(answers)),
-            needs_tools: fields.get("tools").is_some_and(|tools| tools.get().len() > 4),
+            needs_tools: fields.has_tools(),
             needs_vision: has(br#""inlineData""#) || has(br#""inline_data""#) || has(br#""fileData""#),
             needs_schema: settings.response_schema.is_some(),
             user: None,
@@ -270,69 +282,59 @@ impl Scanned {
     }
 
     fn of_fields(fields: &Fields<'_>, body: &[u8], endpoint: Endpoint) -> Result<Self, BadBody> {
-        let model = fields.get("model").ok_or_else(|| BadBody::of("model", "`model` is missing"))?;
-        let model_at = place_of(body, model.get());
-        let model = fields.text("model")?.filter(|model| !model.is_empty() && model.len() <= MAX_MODEL);
+        let model = fields.get(Field::Model).ok_or_else(|| BadBody::of("model", "`model` is missing"))?;
+        let model_at = place_of(body, model);
+        let model = fields.text(Field::Model)?.filter(|model| !model.is_empty() && model.len() <= MAX_MODEL);
         let model = model.ok_or_else(|| {
             BadBody::of("model", format!("`model` must be a name of 1 to {MAX_MODEL} bytes"))
         })?;
-        let stream = fields.flag("stream")?;
-        let asked = fields.get("stream_options").map(RawValue::get).filter(|raw| *raw != "null");
+        let stream = fields.flag(Field::Stream)?;
+        let written = fields.get(Field::StreamOptions);
+        let asked = written.filter(|written| *written != "null");
         if asked.is_some_and(|asked| !asked.starts_with('{')) {
             return Err(BadBody::of("stream_options", "`stream_options` must be an object"));
         }
         if asked.is_some() && !stream {
             return Err(BadBody::of("stream_options", "`stream_options` is only for streamed answers"));
         }
-        let written = fields.get("stream_options").map(RawValue::get);
         let stream_usage = stream_usage(asked, written == Some("null"), endpoint);
         let stream_options = written
             .filter(|_| stream && stream_usage == StreamUsage::Declined)
             .map(|written| (place_of(body, written), with_usage(written)));
-        let answers =
-            fields.number("n", MAX_ANSWERS)?.max(fields.number("best_of", MAX_ANSWERS)?).unwrap_or(1);
+        let answers = fields
+            .number(Field::N, MAX_ANSWERS)?
+            .max(fields.number(Field::BestOf, MAX_ANSWERS)?)
+            .unwrap_or(1);
         Ok(Self {
             model: model.into_owned(),
             model_at: Some(model_at),
             stream,
-            prompt_bytes: [
-                "messages",
-                "system",
-                "input",
-                "prompt",
-                "instructions",
-                "tools",
-                "query",
-                "documents",
-            ]
-            .into_iter()
-            .filter_map(|name| fields.get(name))
-            .map(|raw| raw.get().len() as u64)
-            .sum(),
+            prompt_bytes: fields.bytes_of(&[
+                Field::Messages,
+                Field::System,
+                Field::Input,
+                Field::Prompt,
+                Field::Instructions,
+                Field::Tools,
+                Field::Query,
+                Field::Documents,
+            ]),
             max_tokens: max_tokens(fields)?.map(|tokens| tokens.saturating_mul(answers)),
-            needs_tools: fields.get("tools").is_some_and(|tools| tools.get().len() > 4),
+            needs_tools: fields.has_tools(),
             needs_vision: has_images(fields),
             needs_schema: has_schema(fields),
-            user: fields.text("user")?.map(Cow::into_owned),
-            cache_key: fields.text("prompt_cache_key")?.map(Cow::into_owned),
+            user: fields.text(Field::User)?.map(Cow::into_owned),
+            cache_key: fields.text(Field::PromptCacheKey)?.map(Cow::into_owned),
             stream_usage,
             stream_options,
             // The best of several is one.
-            answers: fields.number("n", MAX_ANSWERS)?.unwrap_or(1) as u32,
+            answers: fields.number(Field::N, MAX_ANSWERS)?.unwrap_or(1) as u32,
         })
     }
 }
 
-fn read_fields(body: &[u8]) -> Result<Fields<'_>, BadBody> {
-    let text = std::str::from_utf8(body).map_err(|_| BadBody::whole("the body is not UTF-8"))?;
-    if is_deeper_than(body, MAX_DEPTH) {
-        return Err(BadBody::whole(format!("the body is nested deeper than {MAX_DEPTH}")));
-    }
-    serde_json::from_str(text).map_err(|error| BadBody::whole(format!("the body cannot be read: {error}")))
-}
-
 fn max_tokens(fields: &Fields<'_>) -> Result<Option<u64>, BadBody> {
-    let [old, new, output] = ["max_tokens", "max_completion_tokens", "max_output_tokens"];
+    let [old, new, output] = [Field::MaxTokens, Field::MaxCompletionTokens, Field::MaxOutputTokens];
     let (old, new) = (fields.number(old, MAX_TOKENS)?, fields.number(new, MAX_TOKENS)?);
     if old.is_some() && new.is_some() {
         return Err(BadBody::of("max_tokens", "`max_tokens` and `max_completion_tokens` exclude each other"));
@@ -342,21 +344,22 @@ fn max_tokens(fields: &Fields<'_>) -> Result<Option<u64>, BadBody> {
 
 /// In JSON a quote within a text has a backslash before it, so these stand only where the names of fields or values do.
 fn has_images(fields: &Fields<'_>) -> bool {
+    static WORD: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("image"));
     // One walk over a long prompt; the words are looked for where it stops.
-    let says = |raw: &RawValue| {
-        let text = raw.get().as_bytes();
-        memmem::find_iter(text, b"image").any(|at| {
+    let says = |written: &str| {
+        let text = written.as_bytes();
+        WORD.find_iter(text).any(|at| {
             let (before, after) = (&text[..at], &text[at..]);
             (before.ends_with(b"\"") && (after.starts_with(b"image\"") || after.starts_with(b"image_url\"")))
                 || (before.ends_with(b"\"input_") && after.starts_with(b"image\""))
         })
     };
-    ["messages", "input"].into_iter().filter_map(|name| fields.get(name)).any(says)
+    [Field::Messages, Field::Input].into_iter().filter_map(|field| fields.get(field)).any(says)
 }
 
 fn has_schema(fields: &Fields<'_>) -> bool {
-    let says = |raw: &RawValue| memmem::find(raw.get().as_bytes(), br#""json_schema""#).is_some();
-    ["response_format", "text"].into_iter().filter_map(|name| fields.get(name)).any(says)
+    let says = |written: &str| memmem::find(written.as_bytes(), br#""json_schema""#).is_some();
+    [Field::ResponseFormat, Field::Text].into_iter().filter_map(|field| fields.get(field)).any(says)
 }
 
 /// Options of a stream with usage among them.
@@ -387,33 +390,6 @@ fn stream_usage(asked: Option<&str>, is_null: bool, endpoint: Endpoint) -> Strea
 fn place_of(body: &[u8], part: &str) -> Range<usize> {
     let start = part.as_ptr().addr() - body.as_ptr().addr();
     start..start + part.len()
-}
-
-/// Whether lists and objects are nested deeper than so. Texts are skipped.
-fn is_deeper_than(body: &[u8], most: u32) -> bool {
-    let (mut depth, mut at) = (0_u32, 0);
-    while let Some(&byte) = body.get(at) {
-        at += 1;
-        match byte {
-            b'[' | b'{' if depth == most => return true,
-            b'[' | b'{' => depth += 1,
-            b']' | b'}' => depth = depth.saturating_sub(1),
-            b'"' => at = end_of_text(body, at),
-            _ => {}
-        }
-    }
-    false
-}
-
-/// Where the text that starts here ends, its quote included.
-fn end_of_text(body: &[u8], mut at: usize) -> usize {
-    while let Some(found) = memchr2(b'"', b'\\', body.get(at..).unwrap_or_default()) {
-        if body[at + found] == b'"' {
-            return at + found + 1;
-        }
-        at += found + 2;
-    }
-    body.len()
 }
 
 #[cfg(test)]
@@ -536,37 +512,6 @@ mod tests {
         #[test]
         fn x22_no_bytes_panic(body in prop::collection::vec(any::<u8>(), 0..300)) {
             let _ = Scanned::of_json(&body, Endpoint::ChatCompletions, "");
-        }
-
-        /// Depth is what a parser would count.
-        #[test]
-        fn depth_is_that_of_the_value(value in json()) {
-            let text = value.to_string();
-            let depth = depth_of(&value);
-            prop_assert!(!is_deeper_than(text.as_bytes(), depth));
-            prop_assert!(depth == 0 || is_deeper_than(text.as_bytes(), depth - 1));
-        }
-    }
-
-    fn json() -> impl Strategy<Value = serde_json::Value> {
-        let leaf = prop_oneof![
-            Just(serde_json::json!(1)),
-            "[\\[\\]{}\"\\\\a]{0,9}".prop_map(serde_json::Value::from)
-        ];
-        leaf.prop_recursive(6, 40, 4, |inner| {
-            prop_oneof![
-                prop::collection::vec(inner.clone(), 0..4).prop_map(serde_json::Value::from),
-                prop::collection::hash_map("[a\"\\\\{]{0,4}", inner, 0..4)
-                    .prop_map(|map| map.into_iter().collect()),
-            ]
-        })
-    }
-
-    fn depth_of(value: &serde_json::Value) -> u32 {
-        match value {
-            serde_json::Value::Array(list) => 1 + list.iter().map(depth_of).max().unwrap_or(0),
-            serde_json::Value::Object(map) => 1 + map.values().map(depth_of).max().unwrap_or(0),
-            _ => 0,
         }
     }
 }

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -24,7 +24,9 @@ use tokio::time::{Instant, Sleep};
 
 use crate::Gateway;
 use crate::answer::AnswerBody;
+use crate::closing::{Closed, Closing};
 use crate::config::ServerSettings;
+use crate::header;
 use crate::refusal::Refusal;
 
 /// The largest head of a request: 64 KiB.
@@ -95,8 +97,8 @@ pub(crate) async fn listen<H: Handler>(
 ) {
     let places = Arc::new(Semaphore::new(listening.max_connections));
     let refusing = Arc::new(Semaphore::new(MAX_REFUSING));
-    let mut connections = JoinSet::new();
-    let mut until = pin!(stopped_for(stop.clone(), listening.lame_duck));
+    let (mut connections, leaving) = (JoinSet::new(), Closing::default());
+    let mut until = pin!(stopped_for(stop, listening.lame_duck));
     loop {
         while connections.try_join_next().is_some() {}
         let accepted = tokio::select! {
@@ -119,13 +121,15 @@ pub(crate) async fn listen<H: Handler>(
             }
             continue;
         };
-        let serving = serve(stream, peer, handler.clone(), listening.clone(), stop.clone());
+        let serving = serve(stream, peer, handler.clone(), listening.clone(), leaving.closed());
         connections.spawn(async move {
             serving.await;
             drop(place);
         });
     }
     drop(listener);
+    // Who kept a connection could use it until whoever sends requests knew.
+    leaving.close();
     while connections.join_next().await.is_some() {}
 }
 
@@ -158,7 +162,7 @@ async fn serve<H: Handler>(
     peer: SocketAddr,
     handler: H,
     listening: Listening,
-    stop: watch::Receiver<bool>,
+    mut leaving: Closed,
 ) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a client's connection ended early");
@@ -184,9 +188,9 @@ async fn serve<H: Handler>(
     let io = TokioIo::new(TimedStream::new(stream, listening.write_timeout));
     let mut connection = pin!(builder.serve_connection(io, service));
     let ended = tokio::select! {
+        biased;
         ended = connection.as_mut() => ended,
-        // Who keeps a connection may use it until whoever sends requests knows.
-        () = stopped_for(stop, listening.lame_duck) => {
+        () = &mut leaving => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -197,12 +201,10 @@ async fn serve<H: Handler>(
 }
 
 fn failed() -> Response<AnswerBody> {
-    let id = uuid::Uuid::now_v7().to_string();
+    let id = uuid::Uuid::now_v7();
     let refusal = Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "the gateway failed");
-    let mut response = refusal.response(None, &id);
-    if let Ok(id) = HeaderValue::try_from(id) {
-        response.headers_mut().insert(crate::header::REQUEST_ID, id);
-    }
+    let mut response = refusal.response(None, &id.to_string());
+    response.headers_mut().insert(header::REQUEST_ID, header::of_id(id));
     response
 }
 

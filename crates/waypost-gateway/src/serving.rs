@@ -10,6 +10,7 @@ use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use uuid::Uuid;
 use waypost::core::{Capability, LeftOutReason, ModelName, SessionId, Tokens, TraceContext, UserId};
 use waypost::failover::GaveUp;
 use waypost::{Explanation, GatewayRequest, RoutingContext, RoutingError};
@@ -48,9 +49,9 @@ struct Asked {
 impl Gateway {
     /// Answers a request of a client.
     pub(crate) async fn handle(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<AnswerBody> {
-        let id = uuid::Uuid::now_v7().to_string();
+        let id = Uuid::now_v7();
         let endpoint = Endpoint::of_path(request.uri().path());
-        let begin = || Recording::begin(&self.recorder, self.router().clock(), id.clone(), endpoint);
+        let begin = || Recording::begin(&self.recorder, self.router().clock(), id, endpoint);
         let mut recording = endpoint.map(|_| begin());
         let answered = match endpoint {
             Some(endpoint) => self.admitted(endpoint, request, peer, &mut recording).await,
@@ -59,16 +60,14 @@ impl Gateway {
         let mut response = answered.unwrap_or_else(|refusal| {
             let mut recording = recording.take().unwrap_or_else(begin);
             let code = refusal.code;
-            let response = refusal.response(endpoint, &id);
+            let response = refusal.response(endpoint, &id.to_string());
             if let Some(record) = recording.record() {
                 record.status = response.status().as_u16();
             }
             recording.end(Ending::Refused(code));
             response
         });
-        if let Ok(id) = HeaderValue::try_from(id) {
-            response.headers_mut().insert(header::REQUEST_ID, id);
-        }
+        response.headers_mut().insert(header::REQUEST_ID, header::of_id(id));
         response
     }
 
@@ -135,7 +134,7 @@ impl Gateway {
             Some(caller) => Ok(caller),
             // A key that is none is not nobody's; and pages that a browser shows are not of this machine.
             None if directory.anonymous && (key.is_none() || directory.keys.is_empty()) => {
-                check_no_page(headers).map(|()| Arc::new(Caller::ANONYMOUS))
+                check_no_page(headers).map(|()| Arc::clone(&self.nobody))
             }
             None => Err(Refusal::no_key()),
         }
@@ -176,15 +175,15 @@ impl Gateway {
         let scanned = scanned.map_err(Refusal::of_body)?;
         let model = ModelName::new(&scanned.model).map_err(|_| unknown_model(&scanned.model))?;
         let trace = self.trace(&headers);
+        let chain = self.directory().chains.get(&model).map(Arc::clone);
         if let Some(record) = recording.as_mut().and_then(Recording::record) {
             record.tenant.clone_from(&caller.tenant);
             record.stream = scanned.stream;
             record.trace = Some(trace.clone());
             // A name that is not known is the client's: it is told to nobody.
-            record.model = self.directory().knows(&model).then(|| model.clone());
+            record.model = chain.is_some().then(|| model.clone());
         }
-        let chain =
-            self.directory().chains.get(&model).map_or_else(|| Arc::clone(&self.usual_chain), Arc::clone);
+        let chain = chain.unwrap_or_else(|| Arc::clone(&self.usual_chain));
         let context = self.context(endpoint, &headers, &scanned, caller, peer);
         let is_traced = trace.parent_span_id().is_some() || self.recorder.traced_share().is_some();
         let exchange = Exchange {
@@ -205,10 +204,10 @@ impl Gateway {
         let request = routed(model, endpoint, &scanned);
         // On the heap: several may run at once, and each knows a whole answer.
         let call = |attempt| Box::pin(exchange.attempt(self, attempt));
-        let mut closed = self.closing.closed();
         let ended = tokio::select! {
+            biased;
             ended = self.router().execute(&request, &context, &chain, call) => ended,
-            () = std::future::poll_fn(|cx| closed.poll(cx)) => return Err(Refusal::stopping()),
+            () = self.closing.closed() => return Err(Refusal::stopping()),
         };
         match ended {
             Ok(outcome) => Ok(self.answer(&exchange, &chain, outcome, recording.take())),
@@ -231,13 +230,15 @@ impl Gateway {
 
     /// The trace that a request belongs to, or one of its own.
     fn trace(&self, headers: &HeaderMap) -> TraceContext {
-        let values = |name: HeaderName| {
-            headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default()).collect::<Vec<_>>()
-        };
+        let values =
+            |name: HeaderName| headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default());
         let ids = &mut self.seeds.generator();
-        // Baggage may be private: it is not read.
-        let trace =
-            TraceContext::from_headers(values(header::TRACEPARENT), values(header::TRACESTATE), [], ids);
+        let trace = if headers.contains_key(header::TRACEPARENT) {
+            // Baggage may be private: it is not read.
+            TraceContext::from_headers(values(header::TRACEPARENT), values(header::TRACESTATE), [], ids)
+        } else {
+            TraceContext::new(ids)
+        };
         match self.recorder.traced_share() {
             Some(share) if trace.parent_span_id().is_none() => trace.sampled(ids.unit() < share),
             _ => trace,

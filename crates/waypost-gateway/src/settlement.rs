@@ -9,11 +9,9 @@ use waypost::{RequestResult, SelectedProvider};
 use crate::record::{Ending, Recording};
 use crate::usage::{Said, Usage};
 
-/// What an attempt holds while its answer is on its way. Dropped, it is settled as cancelled by the client, with the tokens
-/// that were seen.
-pub(crate) struct Settlement {
-    selection: Option<SelectedProvider>,
-    recording: Option<Recording>,
+/// What was seen of an answer so far.
+#[derive(Debug)]
+pub(crate) struct Progress {
     clock: Arc<dyn Clock>,
     started: Timestamp,
     first_content: Option<Timestamp>,
@@ -26,12 +24,11 @@ pub(crate) struct Settlement {
     limits: ProviderLimits,
 }
 
-impl Settlement {
+impl Progress {
+    /// Of a request that is sent now.
     pub(crate) fn new(clock: Arc<dyn Clock>, prompt: Tokens) -> Self {
         let started = clock.now();
         Self {
-            selection: None,
-            recording: None,
             clock,
             started,
             first_content: None,
@@ -39,13 +36,8 @@ impl Settlement {
             said: Said::default(),
             prompt,
             counted: 0,
-            limits: ProviderLimits::default(),
+            limits: ProviderLimits::EMPTY,
         }
-    }
-
-    /// From here on it is this that tells the router.
-    pub(crate) fn take_over(&mut self, selection: Option<SelectedProvider>, recording: Option<Recording>) {
-        (self.selection, self.recording) = (selection, recording);
     }
 
     pub(crate) fn hear(&mut self, usage: Usage) {
@@ -57,7 +49,7 @@ impl Settlement {
         (self.said, self.counted, self.whole) = (said, counted, Some(self.clock.now()));
     }
 
-    pub(crate) fn limits(&mut self, limits: ProviderLimits) {
+    pub(crate) const fn limits(&mut self, limits: ProviderLimits) {
         self.limits = limits;
     }
 
@@ -76,20 +68,39 @@ impl Settlement {
         self.said.or_counted(self.prompt, Tokens(self.counted))
     }
 
-    /// What that costs, where the price is known.
-    pub(crate) fn cost(&self) -> Option<NanoUsd> {
-        self.cost_of(self.usage())
-    }
-
-    fn cost_of(&self, usage: TokenUsage) -> Option<NanoUsd> {
-        self.selection.as_ref().and_then(|selection| selection.candidate().cost(usage))
-    }
-
     /// How long it took to send a request that was all there then, and how long what is ready has waited.
     pub(crate) fn overhead(&self, arrived: Timestamp) -> Duration {
         let ready = self.whole.or(self.first_content);
         let after = ready.map_or(Duration::ZERO, |ready| self.clock.now().since(ready));
         self.started.since(arrived) + after
+    }
+}
+
+/// What an attempt holds while its answer is on its way to the client. Dropped, it is settled as cancelled by the client,
+/// with the tokens that were seen.
+pub(crate) struct Settlement {
+    pub(crate) progress: Progress,
+    selection: Option<SelectedProvider>,
+    recording: Option<Recording>,
+}
+
+impl Settlement {
+    /// From here on it is this that tells the router.
+    pub(crate) const fn new(
+        progress: Progress,
+        selection: Option<SelectedProvider>,
+        recording: Option<Recording>,
+    ) -> Self {
+        Self { progress, selection, recording }
+    }
+
+    /// What that costs, where the price is known.
+    pub(crate) fn cost(&self) -> Option<NanoUsd> {
+        self.cost_of(self.progress.usage())
+    }
+
+    fn cost_of(&self, usage: TokenUsage) -> Option<NanoUsd> {
+        self.selection.as_ref().and_then(|selection| selection.candidate().cost(usage))
     }
 
     /// The answer is complete.
@@ -107,17 +118,18 @@ impl Settlement {
     }
 
     fn end(&mut self, ending: Ending, result: impl FnOnce(Duration, TokenUsage) -> RequestResult) {
-        let now = self.clock.now();
+        let progress = &self.progress;
+        let now = progress.clock.now();
         let usage = match ending {
-            Ending::Answered => self.usage(),
-            _ => self.said.or_more(self.prompt, Tokens(self.counted)),
+            Ending::Answered => progress.usage(),
+            _ => progress.said.or_more(progress.prompt, Tokens(progress.counted)),
         };
         let cost = self.cost_of(usage);
-        let time_to_first_token = self.first_content.map(|at| at.since(self.started));
+        let time_to_first_token = progress.first_content.map(|at| at.since(progress.started));
         if let Some(selection) = self.selection.take() {
-            let mut result = result(now.since(self.started), usage);
+            let mut result = result(now.since(progress.started), usage);
             result.time_to_first_token = time_to_first_token;
-            result.provider_limits = self.limits;
+            result.provider_limits = progress.limits;
             selection.finish_at(&result, now);
         }
         if let Some(mut recording) = self.recording.take() {
@@ -141,6 +153,6 @@ impl Drop for Settlement {
 
 impl std::fmt::Debug for Settlement {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Settlement").field("counted", &self.counted).finish_non_exhaustive()
+        f.debug_struct("Settlement").field("progress", &self.progress).finish_non_exhaustive()
     }
 }

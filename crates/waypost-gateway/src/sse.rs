@@ -116,21 +116,22 @@ pub(crate) struct Event<'a> {
 impl<'a> Event<'a> {
     /// The value of a field's first line.
     pub(crate) fn field(&self, name: &str) -> Option<&'a [u8]> {
-        lines(self.raw).find_map(|line| {
-            let rest = line.strip_prefix(name.as_bytes())?.strip_prefix(b":")?;
-            Some(rest.strip_prefix(b" ").unwrap_or(rest))
-        })
+        let mut rest = self.raw.strip_prefix(b"\xef\xbb\xbf").unwrap_or(self.raw);
+        while !rest.is_empty() {
+            let end = memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
+            let value = rest[..end].strip_prefix(name.as_bytes()).and_then(|line| line.strip_prefix(b":"));
+            if let Some(value) = value {
+                return Some(value.strip_prefix(b" ").unwrap_or(value));
+            }
+            rest = rest.get(end + 1..).unwrap_or_default();
+        }
+        None
     }
 
     /// The data, if it is one line, as all providers send it.
     pub(crate) fn data(&self) -> Option<&'a [u8]> {
         self.field("data")
     }
-}
-
-fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    bytes.split(|byte| matches!(byte, b'\n' | b'\r')).filter(|line| !line.is_empty())
 }
 
 /// The events of a block of whole events, in order; comments and empty lines belong to the event after them.

@@ -12,12 +12,25 @@ use waypost::core::CandidateId;
 use crate::Endpoint;
 use crate::config::{ProviderKind, TargetSpec};
 use crate::gateway::SetupError;
+use crate::metrics::CandidateSeries;
 use crate::signing::AwsKeys;
 use crate::upstream::{Origin, TlsSettings, Upstream};
+
+/// What is told of a candidate.
+#[derive(Debug)]
+pub(crate) struct Candidate {
+    pub(crate) id: CandidateId,
+    /// The id as a header's value.
+    pub(crate) header: HeaderValue,
+    /// What OpenTelemetry calls the vendor.
+    pub(crate) vendor: &'static str,
+    pub(crate) series: CandidateSeries,
+}
 
 /// How a candidate is reached.
 #[derive(Debug)]
 pub(crate) struct Target {
+    pub(crate) candidate: Arc<Candidate>,
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) kind: ProviderKind,
     pub(crate) authority: HeaderValue,
@@ -56,7 +69,14 @@ impl Target {
             Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?))
         };
         let headers: Option<Vec<_>> = spec.headers.iter().map(header).collect();
+        let candidate = Candidate {
+            id: spec.id.clone(),
+            header: HeaderValue::try_from(spec.id.to_string()).map_err(|_| bad("its name is not valid"))?,
+            vendor: spec.kind.vendor(),
+            series: CandidateSeries::default(),
+        };
         Ok(Self {
+            candidate: Arc::new(candidate),
             upstream,
             kind: spec.kind,
             authority: HeaderValue::try_from(spec.origin.authority())

@@ -89,7 +89,8 @@ impl Upstream {
                 Err(error) => return Err(error.into()),
             }
         }
-        let connection = self.connect().await.map_err(UpstreamError::Connect)?;
+        // On the heap: most requests need none of it, and all would hold what a handshake needs.
+        let connection = Box::pin(self.connect()).await.map_err(UpstreamError::Connect)?;
         on_connected();
         let request = make(&connection);
         Ok(connection.send(self, request).await?)

@@ -54,15 +54,16 @@ pub fn provider_limits<'a>(
     headers: impl IntoIterator<Item = (&'a str, &'a [u8])>,
     wall: SystemTime,
 ) -> ProviderLimits {
-    let mut told = Told::default();
+    // Most answers say nothing of limits.
+    let mut told = None::<Told>;
     for (name, value) in headers.into_iter().take(MAX_HEADERS) {
         if let Some(header) = QuotaHeader::read(name)
             && let Some(value) = text(value)
         {
-            told.note(header, value, wall);
+            told.get_or_insert_default().note(header, value, wall);
         }
     }
-    told.limits()
+    told.map_or(ProviderLimits::EMPTY, |told| told.limits())
 }
 
 /// What was told, window by window.

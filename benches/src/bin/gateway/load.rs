@@ -17,6 +17,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::systems::CpuTime;
+
 /// Users in whose names is asked, each of whom has a rate.
 const USERS: usize = 64;
 
@@ -62,13 +64,30 @@ impl fmt::Display for Case {
     }
 }
 
-/// What clients saw.
+/// What clients saw, and what it cost the system that they asked.
 #[derive(Debug)]
 pub(crate) struct Measured {
-    pub(crate) requests: u64,
+    /// Nanoseconds, of each request.
+    pub(crate) latencies: Histogram<u64>,
     pub(crate) elapsed: Duration,
-    pub(crate) p50: Duration,
-    pub(crate) p99: Duration,
+    pub(crate) cpu: CpuTime,
+}
+
+impl Default for Measured {
+    fn default() -> Self {
+        let latencies = Histogram::new(3).expect("three digits are possible");
+        Self { latencies, elapsed: Duration::ZERO, cpu: CpuTime::default() }
+    }
+}
+
+impl Measured {
+    /// Adds another round.
+    pub(crate) fn add(&mut self, round: Self, cpu: CpuTime) -> Result<(), Box<dyn Error>> {
+        self.latencies.add(round.latencies)?;
+        self.elapsed += round.elapsed;
+        self.cpu = self.cpu + cpu;
+        Ok(())
+    }
 }
 
 /// Asks for a time.
@@ -82,12 +101,14 @@ pub(crate) async fn run(
     for _ in 0..case.concurrency {
         clients.spawn(client(address, Arc::clone(&bodies), case.stream, start + time));
     }
-    let mut all = Histogram::<u64>::new(3)?;
+    let mut measured = Measured::default();
     while let Some(latencies) = clients.join_next().await {
-        all.add(latencies?.map_err(|error| format!("{case}, {} at once: {error}", case.concurrency))?)?;
+        measured
+            .latencies
+            .add(latencies?.map_err(|error| format!("{case}, {} at once: {error}", case.concurrency))?)?;
     }
-    let quantile = |q| Duration::from_nanos(all.value_at_quantile(q));
-    Ok(Measured { requests: all.len(), elapsed: start.elapsed(), p50: quantile(0.5), p99: quantile(0.99) })
+    measured.elapsed = start.elapsed();
+    Ok(measured)
 }
 
 /// How much of an answer's end is looked at.

@@ -24,6 +24,9 @@ const EVENTS: u32 = 64;
 /// Between two events of a slow stream, so that many are open at once.
 const SLOWLY: Duration = Duration::from_millis(100);
 
+/// How often each system is measured in a case.
+const ROUNDS: u32 = 3;
+
 /// One measured case of one system.
 #[derive(Debug, Serialize)]
 struct Row {
@@ -31,6 +34,8 @@ struct Row {
     case: String,
     concurrency: usize,
     cpu_us_per_request: f64,
+    /// What of it was spent in the kernel.
+    kernel_us_per_request: f64,
     requests_per_second: f64,
     p50_us: f64,
     p99_us: f64,
@@ -85,46 +90,76 @@ async fn measure(waypost: &str, time: Duration) -> Result<Report, Box<dyn Error>
     let provider = systems::free_address()?;
     let _provider = systems::upstream(provider)?;
     systems::ready(provider).await?;
-    let mut report = Report { rows: Vec::new(), memory: Vec::new() };
-    for start in [System::bare_proxy, System::nginx] {
-        if let Some(system) = start(provider)? {
-            all_cases(&system, time, &mut report).await?;
-        }
+    let (mut systems, mut report) = (Vec::new(), Report { rows: Vec::new(), memory: Vec::new() });
+    for system in
+        [System::bare_proxy(provider)?, System::nginx(provider)?, Some(System::waypost(waypost, provider)?)]
+    {
+        let Some(system) = system else { continue };
+        let ready_after_ms = systems::ready(system.address).await?.as_secs_f64() * 1e3;
+        let idle_mib = system.resident_mib()?;
+        report.memory.push(Memory {
+            system: system.name,
+            idle_mib,
+            with_256_streams_mib: 0.0,
+            ready_after_ms,
+        });
+        systems.push(system);
     }
-    all_cases(&System::waypost(waypost, provider)?, time, &mut report).await?;
+    for case in Case::all() {
+        report.rows.extend(in_turn(&systems, &case, time).await?);
+    }
+    for (system, memory) in systems.iter().zip(&mut report.memory) {
+        let streams = load::open_streams(system.address, 256).await?;
+        memory.with_256_streams_mib = system.resident_mib()?;
+        drop(streams);
+    }
     Ok(report)
 }
 
-async fn all_cases(system: &System, time: Duration, report: &mut Report) -> Result<(), Box<dyn Error>> {
-    let ready_after = systems::ready(system.address).await?;
-    let idle = system.resident_mib()?;
-    for case in Case::all() {
-        load::run(system.address, &case, time / 4).await?;
-        let before = system.cpu_time()?;
-        let Measured { requests, elapsed, p50, p99 } = load::run(system.address, &case, time).await?;
-        let cpu = system.cpu_time()?.saturating_sub(before);
-        report.rows.push(Row {
-            system: system.name,
+/// Measures a case of all systems in turn, so that what else happens on the machine meets them alike.
+async fn in_turn(systems: &[System], case: &Case, time: Duration) -> Result<Vec<Row>, Box<dyn Error>> {
+    let mut sums: Vec<Measured> = systems.iter().map(|_| Measured::default()).collect();
+    for _ in 0..ROUNDS {
+        for (system, sum) in systems.iter().zip(&mut sums) {
+            load::run(system.address, case, time / ROUNDS / 4).await?;
+            let before = system.cpu_time()?;
+            let measured = load::run(system.address, case, time / ROUNDS).await?;
+            sum.add(measured, system.cpu_time()? - before)?;
+        }
+    }
+    Ok(systems.iter().zip(&sums).map(|(system, sum)| Row::new(system.name, case, sum)).collect())
+}
+
+impl Row {
+    fn new(system: &'static str, case: &Case, measured: &Measured) -> Self {
+        let micros = |time: Duration| time.as_secs_f64() * 1e6;
+        let requests = measured.latencies.len() as f64;
+        let quantile = |q| micros(Duration::from_nanos(measured.latencies.value_at_quantile(q)));
+        Self {
+            system,
             case: case.to_string(),
             concurrency: case.concurrency,
-            cpu_us_per_request: cpu.as_secs_f64() * 1e6 / requests as f64,
-            requests_per_second: requests as f64 / elapsed.as_secs_f64(),
-            p50_us: p50.as_secs_f64() * 1e6,
-            p99_us: p99.as_secs_f64() * 1e6,
-        });
+            cpu_us_per_request: micros(measured.cpu.total) / requests,
+            kernel_us_per_request: micros(measured.cpu.kernel) / requests,
+            requests_per_second: requests / measured.elapsed.as_secs_f64(),
+            p50_us: quantile(0.5),
+            p99_us: quantile(0.99),
+        }
     }
-    let streams = load::open_streams(system.address, 256).await?;
-    let with_256_streams_mib = system.resident_mib()?;
-    drop(streams);
-    let ready_after_ms = ready_after.as_secs_f64() * 1e3;
-    report.memory.push(Memory { system: system.name, idle_mib: idle, with_256_streams_mib, ready_after_ms });
-    Ok(())
 }
 
 fn print(report: &Report) {
     println!(
-        "\n{:<12} {:<16} {:>11} {:>12} {:>8} {:>11} {:>10} {:>10}",
-        "system", "case", "concurrency", "cpu µs/req", "× bare", "requests/s", "p50 µs", "p99 µs"
+        "\n{:<16} {:>11} {:<12} {:>12} {:>8} {:>10} {:>11} {:>10} {:>10}",
+        "case",
+        "concurrency",
+        "system",
+        "cpu µs/req",
+        "× bare",
+        "kernel µs",
+        "requests/s",
+        "p50 µs",
+        "p99 µs"
     );
     for row in &report.rows {
         let is_same = |bare: &&Row| {
@@ -132,12 +167,13 @@ fn print(report: &Report) {
         };
         let bare = report.rows.iter().find(is_same).map_or(f64::NAN, |bare| bare.cpu_us_per_request);
         println!(
-            "{:<12} {:<16} {:>11} {:>12.1} {:>8.2} {:>11.0} {:>10.0} {:>10.0}",
-            row.system,
+            "{:<16} {:>11} {:<12} {:>12.1} {:>8.2} {:>10.1} {:>11.0} {:>10.0} {:>10.0}",
             row.case,
             row.concurrency,
+            row.system,
             row.cpu_us_per_request,
             row.cpu_us_per_request / bare,
+            row.kernel_us_per_request,
             row.requests_per_second,
             row.p50_us,
             row.p99_us

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
+use std::ops::{Add, Sub};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -33,6 +34,31 @@ pub(crate) struct System {
     pub(crate) name: &'static str,
     pub(crate) address: SocketAddr,
     process: Process,
+}
+
+/// Time of processors.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct CpuTime {
+    pub(crate) total: Duration,
+    /// What of it was spent in the kernel.
+    pub(crate) kernel: Duration,
+}
+
+impl Add for CpuTime {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { total: self.total + other.total, kernel: self.kernel + other.kernel }
+    }
+}
+
+impl Sub for CpuTime {
+    type Output = Self;
+
+    fn sub(self, earlier: Self) -> Self {
+        let less = |now: Duration, then| now.saturating_sub(then);
+        Self { total: less(self.total, earlier.total), kernel: less(self.kernel, earlier.kernel) }
+    }
 }
 
 /// An address of loopback that is free now.
@@ -121,13 +147,21 @@ impl System {
     }
 
     /// How long it has run, all threads together.
-    pub(crate) fn cpu_time(&self) -> Result<Duration, Box<dyn Error>> {
-        let mut nanos = 0;
+    pub(crate) fn cpu_time(&self) -> Result<CpuTime, Box<dyn Error>> {
+        let (mut nanos, mut user, mut kernel) = (0, 0, 0);
         for task in fs::read_dir(format!("/proc/{}/task", self.process.0.id()))? {
-            let stat = fs::read_to_string(task?.path().join("schedstat"))?;
-            nanos += stat.split_whitespace().next().unwrap_or_default().parse::<u64>()?;
+            let task = task?.path();
+            let ran = fs::read_to_string(task.join("schedstat"))?;
+            nanos += ran.split_whitespace().next().unwrap_or_default().parse::<u64>()?;
+            let stat = fs::read_to_string(task.join("stat"))?;
+            let (_, fields) = stat.rsplit_once(')').ok_or("no name in stat")?;
+            let mut ticks = fields.split_whitespace().skip(11).map(str::parse::<u64>);
+            user += ticks.next().ok_or("no user time")??;
+            kernel += ticks.next().ok_or("no system time")??;
         }
-        Ok(Duration::from_nanos(nanos))
+        let total = Duration::from_nanos(nanos);
+        // Ticks are coarse, but they tell in what parts.
+        Ok(CpuTime { total, kernel: total.mul_f64(kernel as f64 / (user + kernel).max(1) as f64) })
     }
 
     /// Memory that it holds.

@@ -77,7 +77,7 @@ fn x16_metrics_count_what_happened_and_labels_are_bounded() {
                 json!({"model": format!("made-up-{number}"), "user": format!("u{number}"), "messages": []});
             rig.post("/v1/chat/completions", &body).await;
         }
-        rig.settled().await;
+        rig.nothing_is_held().await;
         let answer = rig.admin(Method::GET, "/metrics").await;
         let text = answer.text();
         let has = |line: &str| assert!(text.lines().any(|known| known == line), "{line}\n{text}");
@@ -91,6 +91,7 @@ fn x16_metrics_count_what_happened_and_labels_are_bounded() {
         has("waypost_requests_running 0");
         assert_eq!(text.lines().last(), Some("# EOF"));
         assert!(!text.contains("made-up"), "x16: what clients write is no label");
+        rig.settled().await;
     });
 }
 

@@ -7,12 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde_json::Value;
 use waypost_lab::http::{HttpProvider, HttpRequest, Script, Speech};
 
-use crate::rig::{Rig, config, run};
-
-#[expect(clippy::print_stdout, reason = "a test that skips says so")]
-fn say(what: &str) {
-    println!("{what}");
-}
+use crate::rig::{Rig, config, run, say};
 
 /// A folder for what is installed, kept from run to run.
 fn folder(name: &str) -> PathBuf {
@@ -88,8 +83,8 @@ fn sees_the_same(client: impl Fn() -> Command) {
     run(async {
         let direct = provider().await;
         let behind = provider().await;
-        let rig =
-            Rig::with_text(vec![], &config(&[behind.url()], "[failover]\nattempts = 3\nretries = 2\n")).await;
+        let text = config(&[behind.url()], "[failover]\nattempts = 3\nretries = 2\n");
+        let rig = Rig::with_text(vec![behind], &text).await;
         let expected = seen(client(), direct.address()).await;
         assert_eq!(seen(client(), rig.address()).await, expected);
         assert!(expected.as_object().unwrap().len() >= 6, "{expected}");

@@ -339,10 +339,10 @@ fn rules_of_a_configuration_are_tested() {
 }
 
 #[test]
-#[expect(clippy::print_stderr, clippy::disallowed_methods, reason = "skips are visible")]
+#[expect(clippy::disallowed_methods, reason = "the optional data folder is named by the environment")]
 fn prices_of_litellm_are_imported() {
     let Some(data) = std::env::var_os("WAYPOST_DATA").map(std::path::PathBuf::from) else {
-        eprintln!("skipped: WAYPOST_DATA names no folder with prices");
+        crate::rig::say("skipped: WAYPOST_DATA names no folder with prices");
         return;
     };
     let packed = std::fs::read(data.join("prices/litellm/model_prices_1.109.1.json.gz")).unwrap();

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod admin;
+mod aftermath;
 mod client_faults;
 mod clients;
 mod config;
@@ -13,6 +14,7 @@ mod gateway;
 mod gemini;
 mod observability;
 mod process;
+mod process_faults;
 mod program;
 mod rig;
 mod security;

@@ -1,5 +1,6 @@
 //! The program itself, as a process: what it prints, and how signals end it.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
@@ -17,7 +18,7 @@ use crate::process::streaming;
 use crate::rig::{Answer, CANARY, PATIENCE, chat, config, run, send, until};
 
 /// A gateway as a process, with a folder of its own.
-struct Program {
+pub(crate) struct Program {
     child: Child,
     port: u16,
     log: Arc<Mutex<String>>,
@@ -32,7 +33,7 @@ impl Drop for Program {
 
 impl Program {
     /// Starts one; `text` makes its configuration out of its folder.
-    async fn start(text: impl FnOnce(&PathBuf) -> String) -> Self {
+    pub(crate) async fn start(text: impl FnOnce(&PathBuf) -> String) -> Self {
         let folder = std::env::temp_dir().join(format!("waypost-program-{}", uuid::Uuid::new_v4()));
         std::fs::create_dir_all(&folder).unwrap();
         let file = folder.join("waypost.toml");
@@ -53,14 +54,27 @@ impl Program {
         Self { child, port, log, folder }
     }
 
-    async fn ask(&self, headers: &[(&str, &str)], body: &Value) -> Answer {
+    pub(crate) async fn ask(&self, headers: &[(&str, &str)], body: &Value) -> Answer {
         let headers: Vec<_> = headers.iter().copied().chain([("content-type", "application/json")]).collect();
-        let address = ([127, 0, 0, 1], self.port).into();
-        send(address, Method::POST, "/v1/chat/completions", &headers, body.to_string()).await
+        send(self.address(), Method::POST, "/v1/chat/completions", &headers, body.to_string()).await
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.port).into()
+    }
+
+    /// The number of the process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
+    /// What it has logged.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
     }
 
     fn signal(&self, name: &str) {
-        let id = self.child.id().expect("it runs").to_string();
+        let id = self.id().to_string();
         assert!(std::process::Command::new("kill").args([name, &id]).status().unwrap().success());
     }
 
@@ -117,7 +131,7 @@ fn x07_secrets_and_prompts_are_in_no_output() {
         let mut stdout = String::new();
         program.child.stdout.take().unwrap().read_to_string(&mut stdout).await.unwrap();
         until("its last words are read", || program.log.lock().unwrap().contains("stopping")).await;
-        let log = program.log.lock().unwrap().clone();
+        let log = program.log();
         assert!(log.contains("waypost::request"), "it logs requests");
         for secret in [CANARY, &client.key, "canary-prompt"] {
             for (what, output) in [("stdout", &stdout), ("the log", &log), ("answers", &answers.concat())] {
@@ -134,7 +148,7 @@ fn h01_a_signal_lets_streams_end_and_a_second_does_not() {
             let provider =
                 HttpProvider::start(streaming(Duration::from_millis(pause), events)).await.unwrap();
             let mut program = Program::start(|_| config(&[provider.url()], "")).await;
-            let address = ([127, 0, 0, 1], program.port).into();
+            let address = program.address();
             let stream = tokio::spawn(async move {
                 let json = [("content-type", "application/json")];
                 let path = "/v1/chat/completions";

@@ -8,12 +8,7 @@ use flate2::read::GzDecoder;
 use serde_json::{Value, json};
 use waypost_lab::http::{HttpRequest, Script, Step};
 
-use crate::rig::{Answer, Rig, run};
-
-#[expect(clippy::print_stdout, reason = "a test that skips says so")]
-fn say(what: &str) {
-    println!("{what}");
-}
+use crate::rig::{Answer, Rig, run, say};
 
 /// The lines of a file of the data folder; says so when it is not there.
 #[expect(clippy::disallowed_methods, reason = "the optional data folder is named by the environment")]
