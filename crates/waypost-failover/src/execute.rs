@@ -92,8 +92,9 @@ struct Execution<'e, D: Dispatch> {
     request: &'e GatewayRequest,
     context: &'e RoutingContext,
     route: Route<'e>,
-    /// The attempts that run: the first, and the hedge beside it. They stay where they are; what they hold is not small.
-    lanes: [Option<Lane<D::Selection>>; 2],
+    /// The attempts that run: the first, and the hedge beside it. On the heap: what they hold is not small, and most
+    /// requests have one.
+    lanes: [Option<Box<Lane<D::Selection>>>; 2],
     failed: Vec<FailedAttempt>,
     attempts: u32,
     /// The wait before the attempt that comes next.
@@ -210,7 +211,8 @@ impl<'e, D: Dispatch> Execution<'e, D> {
         let number = self.context.attempt_number.saturating_add(self.attempts);
         let attempt = Attempt::new(Arc::clone(selection.candidate()), number, place == 1, limit);
         self.attempts += 1;
-        self.lanes[place] = Some(Lane::new(selection, attempt, now, core::mem::take(&mut self.wait)));
+        let lane = Lane::new(selection, attempt, now, core::mem::take(&mut self.wait));
+        self.lanes[place] = Some(Box::new(lane));
     }
 
     fn is_time_left(&self, now: Timestamp, wait: Duration) -> bool {
@@ -338,7 +340,7 @@ impl<'e, D: Dispatch> Execution<'e, D> {
 
     /// Takes an attempt that ended out of its lane.
     fn take(&mut self, place: usize) -> Lane<D::Selection> {
-        self.lanes[place].take().expect("a lane that ended was running")
+        *self.lanes[place].take().expect("a lane that ended was running")
     }
 
     /// Polls what runs; what happened first, if anything did.
@@ -371,8 +373,9 @@ impl<'e, D: Dispatch> Execution<'e, D> {
     }
 
     fn next_alarm(&self) -> Timestamp {
-        let ends = |lane: &Lane<D::Selection>| lane.ends(&self.chain.retry.timeouts, self.request.stream);
-        self.lanes.iter().flatten().map(ends).min().unwrap_or(Timestamp::MAX)
+        let (timeouts, streamed) = (&self.chain.retry.timeouts, self.request.stream);
+        let ends = self.lanes.iter().flatten().map(|lane| lane.ends(timeouts, streamed));
+        ends.min().unwrap_or(Timestamp::MAX)
     }
 
     /// When a second attempt starts beside the first; the end of time when none does.

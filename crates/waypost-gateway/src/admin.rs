@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN};
-use http::{Method, Request, Response, StatusCode, Uri};
+use http::request::Parts;
+use http::{Method, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use secrecy::{ExposeSecret, SecretString};
@@ -149,14 +150,13 @@ impl Route {
 }
 
 impl Handler for Admin {
-    async fn handle(&self, request: Request<Incoming>, _: SocketAddr) -> Response<AnswerBody> {
-        self.answer(request).await.unwrap_or_else(|refusal| refusal.response(None, "admin"))
+    async fn handle(&self, head: Parts, body: Incoming, _: SocketAddr) -> Response<AnswerBody> {
+        self.answer(head, body).await.unwrap_or_else(|refusal| refusal.response(None, "admin"))
     }
 }
 
 impl Admin {
-    async fn answer(&self, request: Request<Incoming>) -> Answer {
-        let (head, body) = request.into_parts();
+    async fn answer(&self, head: Parts, body: Incoming) -> Answer {
         let route = ROUTES.iter().find(|route| route.is_for(&head.method, head.uri.path()));
         if !route.is_some_and(|route| route.is_open) {
             self.check_caller(&head.headers)?;

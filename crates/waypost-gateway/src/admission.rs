@@ -3,8 +3,8 @@
 use http::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
 };
-use http::{Request, StatusCode, Uri, Version};
-use hyper::body::Incoming;
+use http::request::Parts;
+use http::{StatusCode, Uri, Version};
 
 use crate::Endpoint;
 use crate::header;
@@ -28,11 +28,11 @@ pub(crate) fn key_of(headers: &HeaderMap) -> Result<Option<&[u8]>, Refusal> {
 }
 
 /// Whether a request names one host, as HTTP/1.1 demands.
-pub(crate) fn check_host(request: &Request<Incoming>) -> Result<(), Refusal> {
+pub(crate) fn check_host(head: &Parts) -> Result<(), Refusal> {
     let bad = |message: &str| Err(Refusal::new(StatusCode::BAD_REQUEST, "invalid_request", message));
-    let hosts: Vec<_> = request.headers().get_all(HOST).iter().collect();
-    let named = request.uri().authority();
-    match (&hosts[..], request.version(), named) {
+    let hosts: Vec<_> = head.headers.get_all(HOST).iter().collect();
+    let named = head.uri.authority();
+    match (&hosts[..], head.version, named) {
         ([host], _, named) => {
             let authority = host.to_str().ok().and_then(|host| host.parse::<http::uri::Authority>().ok());
             let plain = authority.is_some_and(|host| {

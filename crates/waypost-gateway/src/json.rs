@@ -9,6 +9,8 @@ pub(crate) const MAX_DEPTH: u32 = 128;
 
 /// Words of eight bytes of a text that are looked at one by one.
 const SHORT_WORDS: usize = 4;
+/// The longest text that can be noted.
+const SHORT: usize = 16;
 const CONTROL: &str = "a control character in a text";
 
 /// What is no JSON, and where.
@@ -29,6 +31,8 @@ pub(crate) struct Object<'a> {
     text: &'a str,
     at: usize,
     is_first: bool,
+    /// Which texts are noted, and whether there was one in the field that was read last.
+    noted: (fn(&[u8]) -> bool, bool),
     /// What was found that is no JSON.
     wrong: Option<Malformed>,
 }
@@ -36,7 +40,12 @@ pub(crate) struct Object<'a> {
 impl<'a> Object<'a> {
     /// Begins to read the one object that a text is.
     pub(crate) fn read(text: &'a str) -> Result<Self, Malformed> {
-        let mut object = Self { text, at: 0, is_first: true, wrong: None };
+        Self::noting(text, |_| false)
+    }
+
+    /// The same, and notes in which fields texts or names stand, as they are written, that are short and of this kind.
+    pub(crate) fn noting(text: &'a str, noted: fn(&[u8]) -> bool) -> Result<Self, Malformed> {
+        let mut object = Self { text, at: 0, is_first: true, noted: (noted, false), wrong: None };
         object.skip_space();
         match object.expect(b'{', "an object was expected") {
             Some(()) => Ok(object),
@@ -58,6 +67,11 @@ impl<'a> Object<'a> {
         self.field().map(Some).ok_or_else(|| self.malformed())
     }
 
+    /// Whether such a text stood in the value of the field that was read last.
+    pub(crate) const fn has_noted(&self) -> bool {
+        self.noted.1
+    }
+
     fn field(&mut self) -> Option<(Cow<'a, str>, &'a str)> {
         if !self.is_first {
             self.expect(b',', "`,` or `}` was expected")?;
@@ -67,6 +81,7 @@ impl<'a> Object<'a> {
         let name = text_of(self.name()?).or_else(|| self.bad("a name that is no text"))?;
         self.skip_space();
         let start = self.at;
+        self.noted.1 = false;
         self.skip_value()?;
         Some((name, &self.text[start..self.at]))
     }
@@ -226,12 +241,14 @@ impl<'a> Object<'a> {
 
     /// Passes over a text from behind its first quote to behind its last.
     fn skip_text(&mut self) -> Option<()> {
-        let bytes = self.text.as_bytes();
+        let (bytes, start) = (self.text.as_bytes(), self.at);
         loop {
             let rest = &bytes[self.at..];
             let plain = self.plain_len(rest)?;
             self.at += plain + 1;
             if rest[plain] == b'"' {
+                let is_whole = self.at == start + plain + 1;
+                self.noted.1 |= is_whole && plain <= SHORT && (self.noted.0)(&rest[..plain]);
                 return Some(());
             }
             let escaped = match rest.get(plain + 1) {
@@ -320,6 +337,18 @@ mod tests {
         ] {
             assert_eq!(fields(text).unwrap_err().to_string(), told, "{text}");
         }
+    }
+
+    #[test]
+    fn texts_are_noted_where_they_stand() {
+        let text =
+            r#"{"a":["image",{"b":"an image"}],"b":"image","c":{"image":[1]},"d":[["image\n"]],"e":1}"#;
+        let mut object = Object::noting(text, |text| text == b"image").unwrap();
+        let mut noted = String::new();
+        while let Some((name, _)) = object.next().unwrap() {
+            noted.extend(object.has_noted().then_some(&*name));
+        }
+        assert_eq!(noted, "abc", "whole texts, not parts of others");
     }
 
     #[test]

@@ -218,7 +218,7 @@ fn look_for_content(dialect: Dialect, block: &Bytes, target: &Target) -> Result<
 
 /// What an answer says that it used; `None` when it is no answer but an error, or no JSON.
 fn said_in(body: &[u8]) -> Option<Said> {
-    let mut object = Object::read(std::str::from_utf8(body).ok()?).ok()?;
+    let mut object = Object::read(simdutf8::basic::from_utf8(body).ok()?).ok()?;
     let mut said = Said::default();
     while let Some((name, value)) = object.next().ok()? {
         match &*name {

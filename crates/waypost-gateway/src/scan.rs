@@ -2,11 +2,9 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
-use std::sync::LazyLock;
 
 use bytes::Bytes;
 use memchr::memmem;
-use memchr::memmem::Finder;
 use serde_json::value::RawValue;
 
 use crate::Endpoint;
@@ -150,7 +148,11 @@ impl Field {
 
 /// The values of the fields that are read, as they are written.
 #[derive(Default)]
-struct Fields<'a>([Option<&'a str>; FIELDS.len()]);
+struct Fields<'a> {
+    values: [Option<&'a str>; FIELDS.len()],
+    /// Whether there are images among the messages.
+    has_images: bool,
+}
 
 /// Fields of other gateways that would change where a request goes or with which key.
 const FORBIDDEN: [&str; 9] = [
@@ -167,17 +169,19 @@ const FORBIDDEN: [&str; 9] = [
 
 impl<'a> Fields<'a> {
     fn read(body: &'a [u8]) -> Result<Self, BadBody> {
-        let text = std::str::from_utf8(body).map_err(|_| BadBody::whole("the body is not UTF-8"))?;
+        let text = simdutf8::basic::from_utf8(body).map_err(|_| BadBody::whole("the body is not UTF-8"))?;
         let malformed = |error| BadBody::whole(format!("the body cannot be read: {error}"));
         let (mut object, mut fields, mut count) =
-            (Object::read(text).map_err(malformed)?, Self::default(), 0);
+            (Object::noting(text, is_of_images).map_err(malformed)?, Self::default(), 0);
         while let Some((name, value)) = object.next().map_err(malformed)? {
             count += 1;
             if count > MAX_FIELDS {
                 return Err(BadBody::whole(format!("the body has more than {MAX_FIELDS} fields")));
             }
             if let Some(place) = FIELDS.iter().position(|(_, known)| *known == name) {
-                if fields.0[place].replace(value).is_some() {
+                let may_have_images = matches!(FIELDS[place].0, Field::Messages | Field::Input);
+                fields.has_images |= may_have_images && object.has_noted();
+                if fields.values[place].replace(value).is_some() {
                     return Err(BadBody::whole(format!("field `{name}` stands twice")));
                 }
             } else if FORBIDDEN.contains(&&*name) {
@@ -188,7 +192,7 @@ impl<'a> Fields<'a> {
     }
 
     const fn get(&self, field: Field) -> Option<&'a str> {
-        self.0[field as usize]
+        self.values[field as usize]
     }
 
     fn text(&self, field: Field) -> Result<Option<Cow<'a, str>>, BadBody> {
@@ -321,7 +325,7 @@ impl Scanned {
             ]),
             max_tokens: max_tokens(fields)?.map(|tokens| tokens.saturating_mul(answers)),
             needs_tools: fields.has_tools(),
-            needs_vision: has_images(fields),
+            needs_vision: fields.has_images,
             needs_schema: has_schema(fields),
             user: fields.text(Field::User)?.map(Cow::into_owned),
             cache_key: fields.text(Field::PromptCacheKey)?.map(Cow::into_owned),
@@ -342,19 +346,9 @@ fn max_tokens(fields: &Fields<'_>) -> Result<Option<u64>, BadBody> {
     Ok(old.or(new).or(fields.number(output, MAX_TOKENS)?))
 }
 
-/// In JSON a quote within a text has a backslash before it, so these stand only where the names of fields or values do.
-fn has_images(fields: &Fields<'_>) -> bool {
-    static WORD: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("image"));
-    // One walk over a long prompt; the words are looked for where it stops.
-    let says = |written: &str| {
-        let text = written.as_bytes();
-        WORD.find_iter(text).any(|at| {
-            let (before, after) = (&text[..at], &text[at..]);
-            (before.ends_with(b"\"") && (after.starts_with(b"image\"") || after.starts_with(b"image_url\"")))
-                || (before.ends_with(b"\"input_") && after.starts_with(b"image\""))
-        })
-    };
-    [Field::Messages, Field::Input].into_iter().filter_map(|field| fields.get(field)).any(says)
+/// Names and types of images in messages.
+fn is_of_images(text: &[u8]) -> bool {
+    text == b"image" || text == b"image_url" || text == b"input_image"
 }
 
 fn has_schema(fields: &Fields<'_>) -> bool {

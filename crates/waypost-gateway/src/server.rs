@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -77,14 +78,20 @@ impl From<&ServerSettings> for Listening {
 pub(crate) trait Handler: Clone + Send + 'static {
     fn handle(
         &self,
-        request: Request<Incoming>,
+        head: Parts,
+        body: Incoming,
         peer: SocketAddr,
     ) -> impl Future<Output = Response<AnswerBody>> + Send;
 }
 
 impl Handler for Arc<Gateway> {
-    async fn handle(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<AnswerBody> {
-        Gateway::handle(self, request, peer).await
+    fn handle(
+        &self,
+        head: Parts,
+        body: Incoming,
+        peer: SocketAddr,
+    ) -> impl Future<Output = Response<AnswerBody>> + Send {
+        Gateway::handle(self, head, body, peer)
     }
 }
 
@@ -175,12 +182,13 @@ async fn serve<H: Handler>(
         .header_read_timeout(listening.header_timeout)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEAD);
-    let service = service_fn(move |request| {
+    let service = service_fn(move |request: Request<Incoming>| {
         let handler = handler.clone();
         async move {
+            let (head, body) = request.into_parts();
             // A request that panics is one that failed, not all of its connection.
             // On the heap: a connection that idles or streams holds none of it.
-            let answering = Box::pin(handler.handle(request, peer));
+            let answering = Box::pin(handler.handle(head, body, peer));
             let answered = AssertUnwindSafe(answering).catch_unwind().await;
             Ok::<_, Infallible>(answered.unwrap_or_else(|_| failed()))
         }

@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
-use http::{Method, Request, Response, StatusCode};
+use http::request::Parts;
+use http::{Method, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use uuid::Uuid;
 use waypost::core::{Capability, LeftOutReason, ModelName, SessionId, Tokens, TraceContext, UserId};
 use waypost::failover::GaveUp;
-use waypost::{Explanation, GatewayRequest, RoutingContext, RoutingError};
+use waypost::{Explanation, FailoverChain, GatewayRequest, RoutingContext, RoutingError};
 
 use crate::Endpoint;
 use crate::admin::check_no_page;
@@ -35,27 +36,29 @@ const MAX_AGENT: usize = 256;
 /// When to come back to a gateway that is full.
 const BREATHER: Duration = Duration::from_secs(1);
 
-/// What a client sent.
-struct Asked {
-    endpoint: Endpoint,
-    path: String,
-    headers: HeaderMap,
-    body: Bytes,
-    /// The body's share of the memory for bodies.
-    held: Place,
-    peer: SocketAddr,
+/// A request of a client that is known to be one: what goes to providers, and what the router is asked.
+struct Prepared {
+    exchange: Exchange,
+    request: GatewayRequest,
+    context: RoutingContext,
+    chain: Arc<FailoverChain>,
 }
 
 impl Gateway {
     /// Answers a request of a client.
-    pub(crate) async fn handle(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<AnswerBody> {
+    pub(crate) async fn handle(
+        &self,
+        mut head: Parts,
+        body: Incoming,
+        peer: SocketAddr,
+    ) -> Response<AnswerBody> {
         let id = Uuid::now_v7();
-        let endpoint = Endpoint::of_path(request.uri().path());
+        let endpoint = Endpoint::of_path(head.uri.path());
         let begin = || Recording::begin(&self.recorder, self.router().clock(), id, endpoint);
         let mut recording = endpoint.map(|_| begin());
         let answered = match endpoint {
-            Some(endpoint) => self.admitted(endpoint, request, peer, &mut recording).await,
-            None => check_host(&request).and_then(|()| self.other(&request)),
+            Some(endpoint) => self.admitted(endpoint, &mut head, body, peer, &mut recording).await,
+            None => check_host(&head).and_then(|()| self.other(&head)),
         };
         let mut response = answered.unwrap_or_else(|refusal| {
             let mut recording = recording.take().unwrap_or_else(begin);
@@ -74,24 +77,23 @@ impl Gateway {
     async fn admitted(
         &self,
         endpoint: Endpoint,
-        request: Request<Incoming>,
+        head: &mut Parts,
+        body: Incoming,
         peer: SocketAddr,
         recording: &mut Option<Recording>,
     ) -> Result<Response<AnswerBody>, Refusal> {
-        check_host(&request)?;
-        if request.method() != Method::POST {
+        check_host(head)?;
+        if head.method != Method::POST {
             return Err(Refusal::method("POST"));
         }
-        let caller = self.caller(request.headers())?;
-        check_headers(request.headers(), endpoint)?;
-        check_query(request.uri(), endpoint)?;
+        let caller = self.caller(&head.headers)?;
+        check_headers(&head.headers, endpoint)?;
+        check_query(&head.uri, endpoint)?;
         let place = self.requests.take(1).ok_or_else(full)?;
-        let (head, body) = request.into_parts();
-        let (body, share) = self.read(body).await?;
-        let path = head.uri.path().to_owned();
-        let asked = Asked { endpoint, path, headers: head.headers, body, held: share, peer };
-        // On the heap: it would be most of what a connection holds.
-        let mut response = Box::pin(self.serve(asked, &caller, recording)).await?;
+        let body = self.read(body).await?;
+        // On the heap: they would be most of what a connection holds.
+        let prepared = self.prepare(endpoint, head, body, &caller, peer, recording).map(Box::new)?;
+        let mut response = Box::pin(self.serve(&prepared, recording)).await?;
         response.body_mut().keep(place);
         Ok(response)
     }
@@ -141,9 +143,9 @@ impl Gateway {
     }
 
     /// What is no request for a model.
-    fn other(&self, request: &Request<Incoming>) -> Result<Response<AnswerBody>, Refusal> {
-        match (request.method(), request.uri().path()) {
-            (&Method::GET, "/v1/models") => Ok(self.models(&*self.caller(request.headers())?)),
+    fn other(&self, head: &Parts) -> Result<Response<AnswerBody>, Refusal> {
+        match (&head.method, head.uri.path()) {
+            (&Method::GET, "/v1/models") => Ok(self.models(&*self.caller(&head.headers)?)),
             (_, "/v1/models") => Err(Refusal::method("GET")),
             (&Method::GET, "/health") => Ok(json(r#"{"status":"ok"}"#)),
             _ => Err(Refusal::not_found()),
@@ -159,18 +161,22 @@ impl Gateway {
         json(&serde_json::json!({"object": "list", "data": listed}).to_string())
     }
 
-    async fn serve(
+    /// Reads what routing must know of a request. Its body comes with its share of the memory for bodies.
+    fn prepare(
         &self,
-        asked: Asked,
+        endpoint: Endpoint,
+        head: &mut Parts,
+        (body, memory): (Bytes, Place),
         caller: &Caller,
+        peer: SocketAddr,
         recording: &mut Option<Recording>,
-    ) -> Result<Response<AnswerBody>, Refusal> {
+    ) -> Result<Prepared, Refusal> {
         let arrived = self.router().clock().now();
-        let Asked { endpoint, path, headers, body, held, peer } = asked;
+        let headers = std::mem::take(&mut head.headers);
         let scanned = if endpoint.is_form() {
             form::scan(&body, &headers)
         } else {
-            Scanned::of_json(&body, endpoint, &path)
+            Scanned::of_json(&body, endpoint, head.uri.path())
         };
         let scanned = scanned.map_err(Refusal::of_body)?;
         let model = ModelName::new(&scanned.model).map_err(|_| unknown_model(&scanned.model))?;
@@ -186,31 +192,40 @@ impl Gateway {
         let chain = chain.unwrap_or_else(|| Arc::clone(&self.usual_chain));
         let context = self.context(endpoint, &headers, &scanned, caller, peer);
         let is_traced = trace.parent_span_id().is_some() || self.recorder.traced_share().is_some();
+        let request = routed(model, endpoint, &scanned);
         let exchange = Exchange {
             endpoint,
             headers,
             body,
-            model_at: scanned.model_at.clone(),
+            model_at: scanned.model_at,
             stream: scanned.stream,
             stream_usage: scanned.stream_usage,
-            stream_options: scanned.stream_options.clone(),
+            stream_options: scanned.stream_options,
             answers: scanned.answers,
             prompt: Tokens(scanned.prompt_bytes / 4),
             trace: Some(trace).filter(|_| is_traced),
             said: Mutex::default(),
             arrived,
-            _held: held,
+            _held: memory,
         };
-        let request = routed(model, endpoint, &scanned);
+        Ok(Prepared { exchange, request, context, chain })
+    }
+
+    async fn serve(
+        &self,
+        prepared: &Prepared,
+        recording: &mut Option<Recording>,
+    ) -> Result<Response<AnswerBody>, Refusal> {
+        let Prepared { exchange, request, context, chain } = prepared;
         // On the heap: several may run at once, and each knows a whole answer.
         let call = |attempt| Box::pin(exchange.attempt(self, attempt));
         let ended = tokio::select! {
             biased;
-            ended = self.router().execute(&request, &context, &chain, call) => ended,
+            ended = self.router().execute(request, context, chain, call) => ended,
             () = self.closing.closed() => return Err(Refusal::stopping()),
         };
         match ended {
-            Ok(outcome) => Ok(self.answer(&exchange, &chain, outcome, recording.take())),
+            Ok(outcome) => Ok(self.answer(exchange, chain, outcome, recording.take())),
             Err(error) => {
                 if let Some(record) = recording.as_mut().and_then(Recording::record) {
                     record.attempts = error.attempts().len() as u32;
@@ -222,7 +237,7 @@ impl Gateway {
                 let refusal = Refusal::of_failover(&error, said);
                 let is_limited =
                     matches!(error.because(), GaveUp::NotRouted(RoutingError::AllProvidersUnhealthy { .. }))
-                        && all_rest(&self.router().explain(&request, &context));
+                        && all_rest(&self.router().explain(request, context));
                 Err(if is_limited { refusal.into_rate_limit() } else { refusal })
             }
         }

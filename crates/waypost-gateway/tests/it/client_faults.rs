@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
+use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use waypost_lab::http::{HttpRequest, Script, Speech, Step};
@@ -15,8 +16,8 @@ fn endless(_: &HttpRequest) -> Script {
 }
 
 /// Sends a request and leaves its connection to the caller.
-pub(crate) async fn begin(rig: &Rig, stream: bool) -> TcpStream {
-    let (body, mut connection) = (chat(stream).to_string(), TcpStream::connect(rig.address()).await.unwrap());
+pub(crate) async fn begin(rig: &Rig, body: &Value) -> TcpStream {
+    let (body, mut connection) = (body.to_string(), TcpStream::connect(rig.address()).await.unwrap());
     let head = format!(
         "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
@@ -36,7 +37,7 @@ fn c02_who_leaves_before_the_first_token_costs_nobody() {
         let rig = Rig::start(vec![|_: &HttpRequest| Script::new().then(Step::Hang)], "").await;
         for stream in [true, false] {
             let before = rig.providers[0].ledger().requests();
-            let connection = begin(&rig, stream).await;
+            let connection = begin(&rig, &chat(stream)).await;
             until("the provider is asked", || rig.providers[0].ledger().requests() > before).await;
             drop(connection);
         }
@@ -61,7 +62,7 @@ fn c03_who_leaves_in_the_middle_pays_for_what_was_said() {
     run(async {
         let more = "[limits.all]\ntokens = \"1M/day\"\n";
         let rig = Rig::start(vec![endless], more).await;
-        let mut connection = begin(&rig, true).await;
+        let mut connection = begin(&rig, &chat(true)).await;
         let mut seen = vec![0; 2_000];
         connection.read_exact(&mut seen).await.unwrap();
         drop(connection);
@@ -116,7 +117,7 @@ fn c07_who_takes_nothing_is_left_and_holds_little() {
         let rig = Rig::with_text(vec![provider], &text).await;
         let mut deaf = Vec::new();
         for _ in 0..20 {
-            deaf.push(begin(&rig, true).await);
+            deaf.push(begin(&rig, &chat(true)).await);
         }
         until("each is left", || rig.providers[0].ledger().abandoned() == 20).await;
         drop(deaf);

@@ -20,5 +20,6 @@ mod rig;
 mod security;
 mod signing;
 mod streams;
+mod tls;
 mod transcripts;
 mod upstream_faults;

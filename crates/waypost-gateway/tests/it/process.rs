@@ -86,7 +86,7 @@ fn streams_that_run_count_among_the_requests_at_once() {
         let rig = Rig::with_text(vec![provider], &text).await;
         let mut running = Vec::new();
         for _ in 0..2 {
-            let mut stream = crate::client_faults::begin(&rig, true).await;
+            let mut stream = crate::client_faults::begin(&rig, &chat(true)).await;
             stream.read_exact(&mut [0; 400]).await.unwrap();
             running.push(stream);
         }
