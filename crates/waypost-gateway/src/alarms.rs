@@ -65,12 +65,43 @@ impl Alarms {
             self.alarm.get_or_insert_with(|| (cx.waker().clone(), Box::pin(tokio::time::sleep_until(due))));
         waker.clone_from(cx.waker());
         alarm.as_mut().reset(due);
-        alarm.as_mut().poll(cx).map(|()| Alarm::TooLong)
+        let rung = alarm.as_mut().poll(cx).map(|()| Alarm::TooLong);
+        if rung.is_pending() && !tokio::task::coop::has_budget_remaining() {
+            // The task has had its turn, so nothing was arranged; it is woken at once to go on.
+            self.alarm = None;
+        }
+        rung
     }
 }
 
 impl std::fmt::Debug for Alarms {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Alarms").field("idle", &self.idle).field("until", &self.until).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever asks with a budget that is used up is woken, and then the alarm is set all the same.
+    #[tokio::test]
+    async fn an_alarm_is_set_also_at_the_end_of_a_turn() {
+        let mut timeouts = Timeouts::default();
+        (timeouts.idle, timeouts.total) = (Some(Duration::from_millis(20)), None);
+        let closing = Closing::default();
+        let mut alarms = Alarms::new(&timeouts, &closing);
+        let rung = std::future::poll_fn(move |cx| {
+            while tokio::task::coop::has_budget_remaining() {
+                match tokio::task::coop::poll_proceed(cx) {
+                    Poll::Ready(turn) => turn.made_progress(),
+                    Poll::Pending => break,
+                }
+            }
+            alarms.poll(cx)
+        });
+        // A task of its own: nothing else wakes it.
+        let rung = tokio::time::timeout(Duration::from_secs(20), tokio::spawn(rung)).await;
+        assert_eq!(rung.expect("it rings").unwrap(), Alarm::TooLong);
     }
 }

@@ -153,6 +153,38 @@ mod tests {
         assert!(other.find(key.as_bytes()).is_none(), "hashes are good for one secret");
     }
 
+    /// A key that is right but for its end takes as long as any other. Welch's t over a million looks at each, in random
+    /// order, without the slowest tenth; below 4.5 nobody can tell them apart (Reparaz, Balasch and Verbauwhede, "Dude, is
+    /// my code constant time?", 2017).
+    #[test]
+    #[ignore = "measures time: run it alone, with --release"]
+    #[expect(clippy::disallowed_methods, reason = "it measures time")]
+    fn x04_time_tells_nothing_of_known_keys() {
+        let NewKey { key, hash } = NewKey::make(b"secret");
+        let mut ring = KeyRing::new(b"secret");
+        ring.add(&KeyHash::parse(&hash).unwrap(), Caller::ANONYMOUS);
+        let near = format!("{}!", &key[..key.len() - 1]);
+        let keys = [near.as_bytes(), NewKey::make(b"secret").key.as_bytes()].map(<[u8]>::to_vec);
+        let seeds = waypost::core::SeedSequence::new(4);
+        let (mut order, mut taken) = (seeds.generator(), [Vec::new(), Vec::new()]);
+        for _ in 0..2_000_000 {
+            let class = order.below(2);
+            let start = std::time::Instant::now();
+            assert!(std::hint::black_box(ring.find(std::hint::black_box(&keys[class]))).is_none());
+            taken[class].push(start.elapsed().as_nanos() as f64);
+        }
+        let [(mean, error), (other, other_error)] = taken.map(|mut taken| {
+            taken.sort_unstable_by(f64::total_cmp);
+            taken.truncate(taken.len() * 9 / 10);
+            let count = taken.len() as f64;
+            let mean = taken.iter().sum::<f64>() / count;
+            let variance = taken.iter().map(|time| (time - mean).powi(2)).sum::<f64>() / (count - 1.0);
+            (mean, variance / count)
+        });
+        let t = (mean - other) / (error + other_error).sqrt();
+        assert!(t.abs() < 4.5, "t = {t:.2}: {mean:.1} and {other:.1} ns");
+    }
+
     #[test]
     fn what_is_no_hash_is_refused() {
         let hash = KeyHash::of(b"key", b"").to_string();

@@ -1,5 +1,6 @@
 //! A provider's answer, looked at until it is known to be one.
 
+use std::borrow::Cow;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
@@ -216,9 +217,11 @@ fn look_for_content(dialect: Dialect, block: &Bytes, target: &Target) -> Result<
     Ok(None)
 }
 
-/// What an answer says that it used; `None` when it is no answer but an error, or no JSON.
+/// What an answer says that it used; `None` when it is no answer but an error, or no JSON. Models may break a character
+/// in two: that alone is no reason to ask somebody else.
 fn said_in(body: &[u8]) -> Option<Said> {
-    let mut object = Object::read(simdutf8::basic::from_utf8(body).ok()?).ok()?;
+    let text = simdutf8::basic::from_utf8(body).map_or_else(|_| String::from_utf8_lossy(body), Cow::Borrowed);
+    let mut object = Object::read(&text).ok()?;
     let mut said = Said::default();
     while let Some((name, value)) = object.next().ok()? {
         match &*name {
@@ -233,4 +236,27 @@ fn said_in(body: &[u8]) -> Option<Said> {
 fn media_type(headers: &HeaderMap) -> &str {
     let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     kind.split(';').next().unwrap_or_default().trim()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use waypost::core::{TokenUsage, Tokens};
+
+    #[test]
+    fn an_answer_is_one_unless_it_says_otherwise() {
+        let used = |body: &[u8]| said_in(body).map(|said| said.or_counted(Tokens(1), Tokens(2)));
+        let usage = br#"{"usage":{"prompt_tokens":3,"completion_tokens":4},"error":null}"#;
+        assert_eq!(used(usage), Some(TokenUsage::new(Tokens(3), Tokens(4))));
+        assert_eq!(
+            used(b"{\"content\":\"\xe2\x82\"}"),
+            Some(TokenUsage::new(Tokens(1), Tokens(2))),
+            "half a character"
+        );
+        for none in
+            [&b""[..], b"[]", b"{}}", b"null", b"{\"error\":{}}", b"{\"usage\":3}", b"{\"a\":\"\x01\"}"]
+        {
+            assert_eq!(used(none), None, "{none:?}");
+        }
+    }
 }

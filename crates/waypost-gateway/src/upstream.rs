@@ -4,6 +4,7 @@ mod addresses;
 mod connection;
 mod tls;
 
+pub(crate) use addresses::is_link_local;
 pub(crate) use connection::{Connection, UpstreamBody};
 pub(crate) use tls::{TlsError, TlsSettings};
 

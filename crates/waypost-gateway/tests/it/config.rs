@@ -1,10 +1,13 @@
 //! Configurations that are wrong, and those that change while requests run.
 
+use std::time::Duration;
+
 use http::{Method, StatusCode};
+use tokio::time::Instant;
 use waypost_gateway::Config;
 use waypost_lab::http::{HttpRequest, Script, Speech};
 
-use crate::rig::{Rig, config, run, until};
+use crate::rig::{PATIENCE, Rig, config, run, until};
 
 fn well(request: &HttpRequest) -> Script {
     Speech::default().answer(request)
@@ -89,6 +92,8 @@ fn b01_to_b14_files_that_are_refused() {
         ("B08", provider("endpoint = \"http://x:0/\"")),
         ("B08", provider("endpoint = \"http://x/#f\"")),
         ("B08", provider("endpoint = \"http://169.254.169.254/\"")),
+        ("X01", provider("endpoint = \"http://[::ffff:169.254.169.254]/\"")),
+        ("X01", provider("endpoint = \"http://[febf::1]/\"")),
         ("B08", provider("endpoint = \"http://x.:80/\"")),
         ("B09", nested),
         ("B10", GOOD.replace("[models.m]", "[models.m]\nfallback = [\"m\"]")),
@@ -161,13 +166,49 @@ fn a06_a_changed_file_is_read_by_itself() {
     });
 }
 
+/// A writer that does not rename: what stands there for a moment is a sound configuration, and never taken for one.
+#[test]
+fn a05_half_a_file_is_waited_for() {
+    run(async {
+        let rig = Rig::start(vec![well], "").await;
+        let text = std::fs::read_to_string(&rig.path).unwrap();
+        let generation = || rig.server.gateway().router().metrics().generation;
+        let (half, rest) = text.split_at(text.find("[aliases]").unwrap());
+        assert!(Config::read("half", half).is_ok());
+        let mut is_told = false;
+        for number in 0..20 {
+            let before = generation();
+            let started = Instant::now();
+            std::fs::write(&rig.path, half).unwrap();
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let rest = rest.replace("fast = ", &format!("quick{number} = "));
+            std::fs::write(&rig.path, [half, &rest].concat()).unwrap();
+            // A machine that was busy elsewhere for so long has made it two files.
+            is_told = started.elapsed() < Duration::from_millis(250);
+            let body = serde_json::json!({"model": format!("quick{number}"), "messages": []});
+            let served = async {
+                while rig.post("/v1/chat/completions", &body).await.status != StatusCode::OK {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            };
+            tokio::time::timeout(PATIENCE, served).await.expect("the whole file is read");
+            if is_told {
+                assert_eq!(generation(), before + 1, "the half was never read");
+                break;
+            }
+        }
+        assert!(is_told, "each time something else ran between two lines");
+        rig.settled().await;
+    });
+}
+
 #[test]
 fn a03_a_removed_provider_ends_what_it_began() {
     run(async {
         let slow = |_: &HttpRequest| {
             let event = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"x\"}}]}\n\n";
             let begun = (0..40).fold(Script::event_stream(), |script, _| {
-                script.chunk(event).wait(std::time::Duration::from_millis(5))
+                script.chunk(event).wait(Duration::from_millis(5))
             });
             begun.chunk("data: [DONE]\n\n").end()
         };

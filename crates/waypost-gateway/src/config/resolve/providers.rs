@@ -1,12 +1,14 @@
 //! Providers, each under each of its keys.
 
+use std::net::IpAddr;
+
 use secrecy::SecretString;
 
 use super::Resolver;
 use crate::Endpoint;
 use crate::config::file::{Provider, ProviderKind};
 use crate::signing::AwsKeys;
-use crate::upstream::Origin;
+use crate::upstream::{Origin, is_link_local};
 
 /// A provider under one of its keys.
 pub(super) struct Account<'f> {
@@ -80,8 +82,10 @@ impl<'f> Resolver<'f> {
         let uri: http::Uri = self.take(path, url.parse())?;
         let host = uri.host().unwrap_or_default().to_owned();
         let is_tls = uri.scheme() == Some(&http::uri::Scheme::HTTPS);
-        let is_metadata = host.starts_with("169.254.") || host.starts_with("[fe80") || host.ends_with('.');
-        if is_metadata || uri.query().is_some() {
+        let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        // Names are looked at when their addresses are known.
+        let is_metadata = literal.is_ok_and(is_link_local);
+        if is_metadata || host.ends_with('.') || uri.query().is_some() {
             self.problem(path, "an endpoint must be a base URL without query, and not of a link-local host");
             return None;
         }
