@@ -207,9 +207,8 @@ fn a03_a_removed_provider_ends_what_it_began() {
     run(async {
         let slow = |_: &HttpRequest| {
             let event = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"x\"}}]}\n\n";
-            let begun = (0..40).fold(Script::event_stream(), |script, _| {
-                script.chunk(event).wait(Duration::from_millis(5))
-            });
+            let begun = (0..40)
+                .fold(Script::event_stream(), |script, _| script.chunk(event).wait(Duration::from_millis(5)));
             begun.chunk("data: [DONE]\n\n").end()
         };
         let replies: Vec<crate::rig::Reply> = vec![Box::new(slow), Box::new(well)];
