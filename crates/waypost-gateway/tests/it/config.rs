@@ -175,6 +175,9 @@ fn a05_half_a_file_is_waited_for() {
         let generation = || rig.server.gateway().router().metrics().generation;
         let (half, rest) = text.split_at(text.find("[aliases]").unwrap());
         assert!(Config::read("half", half).is_ok());
+        let first = generation();
+        std::fs::write(&rig.path, text.replace("fast = ", "faster = ")).unwrap();
+        until("the file is watched", || generation() > first).await;
         let mut is_told = false;
         for number in 0..20 {
             let before = generation();
