@@ -2,6 +2,8 @@
 
 mod addresses;
 mod connection;
+mod driven;
+mod keeper;
 mod tls;
 
 pub(crate) use addresses::is_link_local;
@@ -9,20 +11,21 @@ pub(crate) use connection::{Connection, UpstreamBody};
 pub(crate) use tls::{TlsError, TlsSettings};
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::{Request, Response};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::request_body::RequestBody;
 use addresses::Addresses;
 use connection::Kept;
+use driven::Driven;
+use keeper::Keeper;
 use tls::TlsConnector;
 
-/// Idle connections of one provider that are kept.
-const MAX_IDLE: usize = 256;
 /// How soon after a request was sent its connection closes if it was closed already: two ways through the network.
 const JUST_AS: Duration = Duration::from_millis(500);
 /// How long one address is tried before the next.
@@ -53,6 +56,7 @@ pub(crate) struct Upstream {
     addresses: Addresses,
     tls: Option<TlsConnector>,
     kept: Mutex<Kept>,
+    keeper: Keeper,
 }
 
 /// How a request failed below HTTP.
@@ -68,7 +72,7 @@ impl Upstream {
     pub(crate) fn new(origin: Origin, tls: &TlsSettings) -> Result<Arc<Self>, TlsError> {
         let tls = if origin.is_tls { Some(TlsConnector::new(&origin.host, tls)?) } else { None };
         let addresses = Addresses::new(&origin.host, origin.port);
-        Ok(Arc::new(Self { origin, addresses, tls, kept: Mutex::default() }))
+        Ok(Arc::new(Self { origin, addresses, tls, kept: Mutex::default(), keeper: Keeper::default() }))
     }
 
     /// Sends a request that `make` makes. Where a kept connection turns out to have been closed before it answered
@@ -78,15 +82,16 @@ impl Upstream {
         make: impl Fn(&Connection) -> Request<RequestBody>,
         on_connected: impl Fn(),
     ) -> Result<Response<UpstreamBody>, UpstreamError> {
-        while let Some(mut connection) = self.checkout() {
+        let now = Instant::now();
+        while let Some(mut connection) = self.checkout(now) {
             if !connection.ready().await {
                 continue;
             }
             on_connected();
-            let (request, sent) = (make(&connection), Instant::now());
+            let request = make(&connection);
             match connection.send(self, request).await {
                 Ok(response) => return Ok(response),
-                Err(error) if is_stale(&error, sent.elapsed()) => break,
+                Err(error) if is_stale(&error, now.elapsed()) => break,
                 Err(error) => return Err(error.into()),
             }
         }
@@ -97,13 +102,20 @@ impl Upstream {
         Ok(connection.send(self, request).await?)
     }
 
-    fn checkout(&self) -> Option<Connection> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now())
+    fn checkout(&self, now: Instant) -> Option<Connection> {
+        self.kept().take(now)
     }
 
-    fn give_back(&self, connection: Connection) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.put(connection, Instant::now(), MAX_IDLE);
+    /// Keeps a connection whose answer has ended.
+    fn give_back(self: &Arc<Self>, mut connection: Box<Driven>) {
+        if connection.rest(self.keeper.waker()) {
+            self.kept().put(connection, Instant::now());
+            self.keeper.watch(self);
+        }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn connect(self: &Arc<Self>) -> io::Result<Connection> {
@@ -124,15 +136,19 @@ impl Upstream {
     }
 
     async fn handshake(self: &Arc<Self>, stream: TcpStream) -> io::Result<Connection> {
-        let Some(tls) = &self.tls else { return Connection::http1(stream).await };
+        let Some(tls) = &self.tls else { return http1(stream).await };
         let stream = tls.handshake(stream).await?;
         if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
             let connection = Connection::http2(stream).await?;
-            self.kept.lock().unwrap_or_else(PoisonError::into_inner).share(&connection);
+            self.kept().share(&connection);
             return Ok(connection);
         }
-        Connection::http1(stream).await
+        http1(stream).await
     }
+}
+
+async fn http1(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> io::Result<Connection> {
+    Ok(Connection::One(Box::new(Driven::new(io).await?)))
 }
 
 /// Whether the connection was closed before it saw the request: it was not sent at all, or the connection closed just as it

@@ -4,35 +4,40 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::Upstream;
+use super::driven::Driven;
 use crate::request_body::RequestBody;
 
+/// Idle connections of one provider that are kept.
+const MAX_IDLE: usize = 256;
 /// How long an idle connection is kept: less than the minute after which most servers close them, so that few are closed
 /// while a request is on its way.
-const MAX_IDLE_TIME: Duration = Duration::from_secs(50);
+pub(super) const MAX_IDLE_TIME: Duration = Duration::from_secs(50);
 /// Streams of one HTTP/2 connection: what providers allow is 100 and more. Beyond, another connection is opened.
 const MAX_STREAMS: usize = 100;
-/// Bytes of answers that one HTTP/2 stream may have under way: 1 MiB, so that no reader of events waits for windows.
-const WINDOW: u32 = 1 << 20;
-/// Bytes that are read from a connection at once, at most.
-const READ_BUFFER: usize = 64 << 10;
+/// Bytes of answers that one HTTP/2 stream may have under way: what a client that takes nothing makes the gateway hold.
+const STREAM_WINDOW: u32 = 256 << 10;
+/// And all streams of a connection together: no less than the streams ask for, so that those that nobody reads hold up no
+/// others. The h2 crate ends a connection whose unread frames cost half of this, each what it is shorter than 256 bytes; no
+/// event is so short that those of all streams could.
+const WINDOW: u32 = 1 << 30;
 
 /// A connection that can be sent a request.
 pub(crate) enum Connection {
     /// HTTP/1.1: one request at a time.
-    One(http1::SendRequest<RequestBody>),
+    One(Box<Driven>),
     /// HTTP/2: many.
     Many(Shared),
 }
@@ -47,7 +52,8 @@ pub(crate) struct Shared {
 /// Connections without a request, and those that take several.
 #[derive(Default)]
 pub(super) struct Kept {
-    idle: Vec<(http1::SendRequest<RequestBody>, Instant)>,
+    /// The one that was used last is the last.
+    idle: Vec<(Box<Driven>, Instant)>,
     shared: Vec<Shared>,
 }
 
@@ -58,24 +64,27 @@ impl Kept {
         if let Some(shared) = free {
             return Some(Connection::Many(shared.clone()));
         }
-        while let Some((sender, since)) = self.idle.pop() {
-            if now.duration_since(since) > MAX_IDLE_TIME {
-                // Those below it are older.
-                self.idle.clear();
-            } else if !sender.is_closed() {
-                return Some(Connection::One(sender));
-            }
-        }
-        None
+        self.forget_old(now);
+        self.idle.pop().map(|(connection, _)| Connection::One(connection))
     }
 
-    pub(super) fn put(&mut self, connection: Connection, now: Instant, most: usize) {
-        if let Connection::One(sender) = connection
-            && !sender.is_closed()
-            && self.idle.len() < most
-        {
-            self.idle.push((sender, now));
+    /// Keeps a connection that rests.
+    pub(super) fn put(&mut self, connection: Box<Driven>, now: Instant) {
+        if self.idle.len() < MAX_IDLE {
+            self.idle.push((connection, now));
         }
+    }
+
+    /// Closes what is old, and what its provider has closed.
+    pub(super) fn tidy(&mut self, keeper: &Waker, now: Instant) {
+        self.forget_old(now);
+        self.idle.retain_mut(|(connection, _)| connection.rest(keeper));
+    }
+
+    fn forget_old(&mut self, now: Instant) {
+        let is_old = |since: Instant| now.duration_since(since) > MAX_IDLE_TIME;
+        let old = self.idle.iter().take_while(|(_, since)| is_old(*since)).count();
+        self.idle.drain(..old);
     }
 
     pub(super) fn share(&mut self, connection: &Connection) {
@@ -86,24 +95,12 @@ impl Kept {
 }
 
 impl Connection {
-    pub(super) async fn http1(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> io::Result<Self> {
-        let mut builder = http1::Builder::new();
-        builder.max_buf_size(READ_BUFFER * 4).max_headers(128);
-        let (sender, driver) = builder.handshake(TokioIo::new(io)).await.map_err(io::Error::other)?;
-        tokio::spawn(async move {
-            if let Err(error) = driver.await {
-                tracing::debug!(%error, "a connection to a provider ended");
-            }
-        });
-        Ok(Self::One(sender))
-    }
-
     pub(super) async fn http2(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> io::Result<Self> {
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder
             .timer(TokioTimer::new())
-            .initial_stream_window_size(WINDOW)
-            .initial_connection_window_size(WINDOW * 8)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(WINDOW)
             .keep_alive_interval(Duration::from_secs(20))
             .keep_alive_timeout(Duration::from_secs(10))
             .max_header_list_size(64 << 10);
@@ -121,10 +118,10 @@ impl Connection {
         matches!(self, Self::Many(_))
     }
 
-    /// Waits until a request can be sent; `false` when it is closed.
+    /// Waits until a request can be sent; `false` when it is closed. What rests can be sent one.
     pub(super) async fn ready(&mut self) -> bool {
         match self {
-            Self::One(sender) => sender.ready().await.is_ok(),
+            Self::One(_) => true,
             Self::Many(shared) => shared.sender.ready().await.is_ok(),
         }
     }
@@ -135,15 +132,15 @@ impl Connection {
         request: Request<RequestBody>,
     ) -> hyper::Result<Response<UpstreamBody>> {
         match self {
-            Self::One(mut sender) => {
-                let response = sender.send_request(request).await?;
-                let kept = Some((Arc::clone(upstream), sender));
-                Ok(response.map(|incoming| UpstreamBody { incoming, after: After::GiveBack(kept) }.started()))
+            Self::One(mut connection) => {
+                let response = connection.send(request).await?;
+                let source = Source::One(Some((connection, Arc::clone(upstream))));
+                Ok(response.map(|incoming| UpstreamBody { incoming, source }.started()))
             }
             Self::Many(mut shared) => {
                 let stream = StreamCount::new(Arc::clone(&shared.streams));
                 let response = shared.sender.send_request(request).await?;
-                Ok(response.map(|incoming| UpstreamBody { incoming, after: After::Stream(stream) }))
+                Ok(response.map(|incoming| UpstreamBody { incoming, source: Source::Many(stream) }))
             }
         }
     }
@@ -165,17 +162,18 @@ impl Drop for StreamCount {
     }
 }
 
-/// What becomes of the connection when the answer has ended.
-enum After {
-    GiveBack(Option<(Arc<Upstream>, http1::SendRequest<RequestBody>)>),
+/// The connection that an answer comes over.
+enum Source {
+    /// All of it, until the answer has ended.
+    One(Option<(Box<Driven>, Arc<Upstream>)>),
     #[expect(dead_code, reason = "counts until it is dropped")]
-    Stream(StreamCount),
+    Many(StreamCount),
 }
 
 /// A provider's answer. Read to its end it gives its connection back; dropped before, it closes it.
 pub(crate) struct UpstreamBody {
     incoming: Incoming,
-    after: After,
+    source: Source,
 }
 
 impl UpstreamBody {
@@ -188,10 +186,10 @@ impl UpstreamBody {
     }
 
     fn ended(&mut self) {
-        if let After::GiveBack(kept) = &mut self.after
-            && let Some((upstream, sender)) = kept.take()
+        if let Source::One(source) = &mut self.source
+            && let Some((connection, upstream)) = source.take()
         {
-            upstream.give_back(Connection::One(sender));
+            upstream.give_back(connection);
         }
     }
 }
@@ -204,7 +202,12 @@ impl Body for UpstreamBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let polled = Pin::new(&mut self.incoming).poll_frame(cx);
+        let Self { incoming, source } = &mut *self;
+        let mut next = |cx: &mut Context<'_>| Pin::new(&mut *incoming).poll_frame(cx);
+        let polled = match source {
+            Source::One(Some((connection, _))) => connection.poll(cx, next),
+            _ => next(cx),
+        };
         // Whoever knows how long a body is does not ask for its end.
         if self.incoming.is_end_stream() || matches!(polled, Poll::Ready(None)) {
             self.ended();

@@ -113,8 +113,9 @@ impl Rig {
             let tasks = Handle::current().metrics().num_alive_tasks();
             own.iter().all(|port| seen.at(*port) == 0)
                 && theirs.iter().all(|port| seen.half_closed_to(*port) == 0)
-                // Each kept connection has a task at either end; who tests providers of its own looks at those.
-                && (theirs.is_empty() || !seen.is_told || tasks <= self.tasks + 2 * kept)
+                // A kept connection has a task at its provider, and one looks after all of an origin; who tests providers of
+                // its own looks at those.
+                && (theirs.is_empty() || !seen.is_told || tasks <= self.tasks + kept + theirs.len())
         };
         until("P3: connections and tasks are what they were", is_so).await;
     }

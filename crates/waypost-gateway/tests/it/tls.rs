@@ -27,6 +27,11 @@ use crate::rig::{Rig, chat, config, run, until};
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
+/// Clients that take nothing of their streams.
+const READERS: usize = 8;
+/// Bytes that a stream's events have, together, before the first of them waits.
+const ENOUGH: usize = 512 << 10;
+
 /// A provider behind TLS.
 struct Secure {
     address: SocketAddr,
@@ -43,6 +48,8 @@ struct Seen {
     requests: Mutex<Vec<(Version, String)>>,
     /// Streams without end that nobody reads any more.
     abandoned: AtomicUsize,
+    /// Bytes that were sent in streams without end.
+    sent: AtomicUsize,
 }
 
 impl Drop for Secure {
@@ -132,7 +139,7 @@ async fn answer(request: Request<Incoming>, seen: Arc<Seen>) -> Result<Response<
         let event = Bytes::from_static(b"data: {\"choices\":[{\"delta\":{\"content\":\"w\"}}]}\n\n");
         let stream = Stream(seen);
         let events = stream::repeat(event).map(move |event| {
-            let _ = &stream;
+            stream.0.sent.fetch_add(event.len(), Ordering::SeqCst);
             Ok(Frame::data(event))
         });
         ("text/event-stream", UnsyncBoxBody::new(StreamBody::new(events)))
@@ -230,6 +237,30 @@ fn c03_a_stream_of_http2_ends_with_its_reader_and_others_go_on() {
         until("nobody reads it", || provider.seen.abandoned.load(Ordering::SeqCst) == 1).await;
         ask_all(&rig).await;
         assert_eq!(provider.connections(), 1, "a stream that is reset is not the connection's end");
+        rig.settled().await;
+    });
+}
+
+#[test]
+fn c02_clients_that_take_nothing_hold_up_nobody_else_on_their_http2_connection() {
+    run(async {
+        let provider = Secure::start(&[b"h2"]).await;
+        let rig = provider.rig(true, "").await;
+        rig.chat(false).await;
+        let mut endless = chat(true);
+        endless["user"] = "endless".into();
+        let mut readers = Vec::new();
+        for _ in 0..READERS {
+            readers.push(begin(&rig, &endless).await);
+        }
+        let sent = || provider.seen.sent.load(Ordering::SeqCst);
+        // More than the sockets to the clients take, so that the rest waits in the gateway and at the provider.
+        until("much is sent", || sent() > READERS * ENOUGH).await;
+        ask_all(&rig).await;
+        assert_eq!(provider.connections(), 1, "small frames that nobody reads are not the connection's end");
+        assert_eq!(provider.seen.abandoned.load(Ordering::SeqCst), 0, "all of them go on");
+        drop(readers);
+        until("nobody reads them", || provider.seen.abandoned.load(Ordering::SeqCst) == READERS).await;
         rig.settled().await;
     });
 }
