@@ -103,6 +103,8 @@ struct Execution<'e, D: Dispatch> {
     backoff: Duration,
     /// All waits together.
     waited: Duration,
+    /// When what runs was looked at last.
+    looked: Timestamp,
     /// What the request was counted towards, once an attempt failed.
     budget: Option<<D::Selection as Selection>::RetryBudget>,
 }
@@ -126,6 +128,7 @@ impl<'e, D: Dispatch> Execution<'e, D> {
             wait: Duration::ZERO,
             backoff: Duration::ZERO,
             waited: Duration::ZERO,
+            looked: Timestamp::from_nanos(0),
             budget: None,
         }
     }
@@ -280,7 +283,7 @@ impl<'e, D: Dispatch> Execution<'e, D> {
                         return Poll::Pending;
                     }
                     if next != set_for {
-                        alarm.set(Some(timer.sleep(next.since(self.dispatch.now()))));
+                        alarm.set(Some(timer.sleep(next.since(self.looked))));
                         set_for = next;
                     }
                     match alarm.as_mut().as_pin_mut().map(|alarm| alarm.poll(cx)) {
@@ -358,6 +361,7 @@ impl<'e, D: Dispatch> Execution<'e, D> {
             let (Some(lane), Some(future)) = (lane, future.as_mut().as_pin_mut()) else { continue };
             let polled = future.poll(cx);
             let now = self.dispatch.now();
+            self.looked = now;
             let is_first = lane.observe(now);
             match polled {
                 Poll::Ready(ended) => return Some(Event::Ended(place, ended)),
@@ -369,7 +373,7 @@ impl<'e, D: Dispatch> Execution<'e, D> {
                 Poll::Pending => {}
             }
         }
-        (hedge_at < Timestamp::MAX && self.dispatch.now() >= hedge_at).then_some(Event::HedgeDue)
+        (self.looked >= hedge_at).then_some(Event::HedgeDue)
     }
 
     fn next_alarm(&self) -> Timestamp {
@@ -432,8 +436,8 @@ impl<'e, D: Dispatch> Execution<'e, D> {
     }
 
     fn outcome<A>(mut self, answer: A, place: usize) -> Outcome<A, D::Selection> {
-        let (mut lane, now) = (self.take(place), self.dispatch.now());
-        lane.observe(now);
+        // It was observed when it was looked at.
+        let (lane, now) = (self.take(place), self.looked);
         if let Some(throttle) = lane.selection.throttle() {
             throttle.record(true, now);
         }

@@ -30,19 +30,19 @@ pub(crate) fn key_of(headers: &HeaderMap) -> Result<Option<&[u8]>, Refusal> {
 /// Whether a request names one host, as HTTP/1.1 demands.
 pub(crate) fn check_host(head: &Parts) -> Result<(), Refusal> {
     let bad = |message: &str| Err(Refusal::new(StatusCode::BAD_REQUEST, "invalid_request", message));
-    let hosts: Vec<_> = head.headers.get_all(HOST).iter().collect();
+    let mut hosts = head.headers.get_all(HOST).iter();
     let named = head.uri.authority();
-    match (&hosts[..], head.version, named) {
-        ([host], _, named) => {
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => {
             let authority = host.to_str().ok().and_then(|host| host.parse::<http::uri::Authority>().ok());
             let plain = authority.is_some_and(|host| {
                 !host.as_str().contains('@') && named.is_none_or(|named| named.as_str() == host.as_str())
             });
             if plain { Ok(()) } else { bad("`Host` is not valid") }
         }
-        ([], Version::HTTP_2 | Version::HTTP_10, _) => Ok(()),
-        ([], ..) => bad("`Host` is missing"),
-        _ => bad("`Host` stands twice"),
+        (Some(_), Some(_)) => bad("`Host` stands twice"),
+        (None, _) if matches!(head.version, Version::HTTP_2 | Version::HTTP_10) => Ok(()),
+        (None, _) => bad("`Host` is missing"),
     }
 }
 
@@ -71,17 +71,13 @@ pub(crate) fn check_headers(headers: &HeaderMap, endpoint: Endpoint) -> Result<(
     {
         return refuse(StatusCode::EXPECTATION_FAILED, "this cannot be expected");
     }
-    let kind = headers
-        .get(CONTENT_TYPE)
-        .and_then(|kind| kind.to_str().ok())
-        .unwrap_or_default()
-        .to_ascii_lowercase();
-    let (kind, settings) = kind.split_once(';').unwrap_or((&kind, ""));
-    let settings = settings.trim();
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let (kind, settings) = kind.split_once(';').unwrap_or((kind, ""));
+    let is = |text: &str, named: &[&str]| named.iter().any(|name| text.trim().eq_ignore_ascii_case(name));
     let fits = if endpoint.is_form() {
-        kind.trim() == "multipart/form-data"
+        is(kind, &["multipart/form-data"])
     } else {
-        kind.trim() == "application/json" && matches!(settings, "" | "charset=utf-8" | "charset=\"utf-8\"")
+        is(kind, &["application/json"]) && is(settings, &["", "charset=utf-8", "charset=\"utf-8\""])
     };
     if fits {
         Ok(())

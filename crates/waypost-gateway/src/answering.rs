@@ -1,6 +1,5 @@
 //! From what a provider answered to what the client is sent.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,8 +25,8 @@ use crate::target::Candidate;
 const MAX_HEADERS: usize = 12;
 /// About what the headers on how an answer came about have in bytes, together.
 const MAX_ABOUT: usize = 128;
-/// Nano-dollars in a dollar.
-const NANOS: u64 = 1_000_000_000;
+/// Digits of the largest number, and a point.
+const MAX_DECIMAL: usize = 21;
 
 /// How an answer came about, as far as the client may know.
 struct About {
@@ -56,7 +55,7 @@ impl Gateway {
             record.status = outcome.answer().status.as_u16();
         }
         let elsewhere: Duration = outcome.failed().iter().map(|attempt| attempt.took).sum();
-        let overhead = outcome.answer().progress.overhead(exchange.arrived);
+        let overhead = outcome.answer().progress.overhead(exchange.arrived, self.router().clock().now());
         let overhead = overhead.saturating_sub(elsewhere + outcome.waited());
         let (opened, selection) = outcome.into_parts();
         let candidate = Arc::clone(&opened.target.candidate);
@@ -134,21 +133,52 @@ impl About {
     }
 
     fn value(&self, header: ResponseHeader, text: &mut BytesMut) -> Option<HeaderValue> {
-        // Nothing fails that is written into a text.
-        let _ = match header {
+        match header {
             ResponseHeader::Candidate => return Some(self.candidate.header.clone()),
             ResponseHeader::Attempts if self.attempts == 1 => return Some(HeaderValue::from_static("1")),
-            ResponseHeader::Attempts => write!(text, "{}", self.attempts),
-            ResponseHeader::Rule => write!(text, "{}", self.rule.as_ref()?),
-            ResponseHeader::Cost => {
-                let NanoUsd(cost) = self.cost?;
-                write!(text, "{}.{:09}", cost / NANOS, cost % NANOS)
-            }
+            ResponseHeader::Attempts => write_decimal(self.attempts.into(), 0, text),
+            ResponseHeader::Rule => text.extend_from_slice(self.rule.as_ref()?.as_str().as_bytes()),
+            ResponseHeader::Cost => write_decimal(self.cost?.0, 9, text),
             ResponseHeader::Overhead => {
-                let micros = self.overhead.as_micros();
-                write!(text, "{}.{:03}", micros / 1_000, micros % 1_000)
+                let micros = u64::try_from(self.overhead.as_micros()).unwrap_or(u64::MAX);
+                write_decimal(micros, 3, text);
             }
-        };
+        }
         HeaderValue::from_maybe_shared(text.split().freeze()).ok()
+    }
+}
+
+/// Writes a number whose last digits, so many, stand behind a point.
+fn write_decimal(mut number: u64, behind: usize, text: &mut BytesMut) {
+    let (mut written, mut at, mut digits) = ([0; MAX_DECIMAL], MAX_DECIMAL, 0);
+    while number > 0 || digits <= behind {
+        if digits == behind && behind > 0 {
+            at -= 1;
+            written[at] = b'.';
+        }
+        at -= 1;
+        written[at] = b'0' + (number % 10) as u8;
+        (number, digits) = (number / 10, digits + 1);
+    }
+    text.extend_from_slice(&written[at..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn decimals_are_written_as_the_standard_library_writes_them(
+            number in prop_oneof![any::<u64>(), 0..2_000_u64, Just(u64::MAX)],
+            behind in 0..=9_usize,
+        ) {
+            let mut text = BytesMut::new();
+            write_decimal(number, behind, &mut text);
+            let one = 10_u64.pow(behind as u32);
+            let fraction = if behind == 0 { String::new() } else { format!(".{:0behind$}", number % one) };
+            prop_assert_eq!(text, format!("{}{fraction}", number / one));
+        }
     }
 }

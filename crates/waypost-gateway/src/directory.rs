@@ -1,8 +1,8 @@
 //! What requests read besides the router: where candidates are reached, who may ask, and how requests are seen through.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use waypost::FailoverChain;
 use waypost::core::{CandidateId, ModelName, TenantId};
 

@@ -23,6 +23,8 @@ use crate::settlement::Progress;
 use crate::target::Target;
 use crate::upstream::UpstreamError;
 
+/// Headers that a provider is told, as a rule.
+const MAX_HEADERS: usize = 12;
 /// Headers of clients that providers are told. All others are not: they may say whose request it is, or change where it
 /// goes.
 const FORWARDED: [HeaderName; 4] = [
@@ -100,10 +102,9 @@ impl Exchange {
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.uri(target, is_http2);
         let headers = request.headers_mut();
-        for name in FORWARDED {
-            if let Some(value) = self.headers.get(&name) {
-                headers.insert(name, value.clone());
-            }
+        headers.reserve(MAX_HEADERS);
+        for (name, value) in self.headers.iter().filter(|(name, _)| FORWARDED.contains(name)) {
+            headers.append(name, value.clone());
         }
         if let Some(kind) = self.headers.get(CONTENT_TYPE) {
             headers.insert(CONTENT_TYPE, kind.clone());

@@ -31,8 +31,10 @@ pub(crate) struct Object<'a> {
     text: &'a str,
     at: usize,
     is_first: bool,
-    /// Which texts are noted, and whether there was one in the field that was read last.
-    noted: (fn(&[u8]) -> bool, bool),
+    /// Which texts are noted, if any are.
+    notes: Option<fn(&[u8]) -> bool>,
+    /// Whether there was one in the field that was read last.
+    has_noted: bool,
     /// What was found that is no JSON.
     wrong: Option<Malformed>,
 }
@@ -40,12 +42,16 @@ pub(crate) struct Object<'a> {
 impl<'a> Object<'a> {
     /// Begins to read the one object that a text is.
     pub(crate) fn read(text: &'a str) -> Result<Self, Malformed> {
-        Self::noting(text, |_| false)
+        Self::begin(text, None)
     }
 
     /// The same, and notes in which fields texts or names stand, as they are written, that are short and of this kind.
-    pub(crate) fn noting(text: &'a str, noted: fn(&[u8]) -> bool) -> Result<Self, Malformed> {
-        let mut object = Self { text, at: 0, is_first: true, noted: (noted, false), wrong: None };
+    pub(crate) fn noting(text: &'a str, notes: fn(&[u8]) -> bool) -> Result<Self, Malformed> {
+        Self::begin(text, Some(notes))
+    }
+
+    fn begin(text: &'a str, notes: Option<fn(&[u8]) -> bool>) -> Result<Self, Malformed> {
+        let mut object = Self { text, at: 0, is_first: true, notes, has_noted: false, wrong: None };
         object.skip_space();
         match object.expect(b'{', "an object was expected") {
             Some(()) => Ok(object),
@@ -69,7 +75,7 @@ impl<'a> Object<'a> {
 
     /// Whether such a text stood in the value of the field that was read last.
     pub(crate) const fn has_noted(&self) -> bool {
-        self.noted.1
+        self.has_noted
     }
 
     fn field(&mut self) -> Option<(Cow<'a, str>, &'a str)> {
@@ -81,7 +87,7 @@ impl<'a> Object<'a> {
         let name = text_of(self.name()?).or_else(|| self.bad("a name that is no text"))?;
         self.skip_space();
         let start = self.at;
-        self.noted.1 = false;
+        self.has_noted = false;
         self.skip_value()?;
         Some((name, &self.text[start..self.at]))
     }
@@ -248,7 +254,9 @@ impl<'a> Object<'a> {
             self.at += plain + 1;
             if rest[plain] == b'"' {
                 let is_whole = self.at == start + plain + 1;
-                self.noted.1 |= is_whole && plain <= SHORT && (self.noted.0)(&rest[..plain]);
+                if let Some(notes) = self.notes.filter(|_| is_whole && plain <= SHORT) {
+                    self.has_noted |= notes(&rest[..plain]);
+                }
                 return Some(());
             }
             let escaped = match rest.get(plain + 1) {
@@ -283,8 +291,9 @@ fn first_special(bytes: [u8; 8]) -> Option<usize> {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     let word = u64::from_le_bytes(bytes);
     let has_less = |word: u64, than: u8| word.wrapping_sub(ONES * u64::from(than)) & !word;
-    let is = |byte: u8| has_less(word ^ (ONES * u64::from(byte)), 1);
-    let special = (has_less(word, 0x20) | is(b'"') | is(b'\\')) & (ONES << 7);
+    let flipped = |byte: u8| word ^ (ONES * u64::from(byte));
+    // With its second bit flipped the quote follows the control characters, which stay among themselves.
+    let special = (has_less(flipped(0x02), 0x21) | has_less(flipped(b'\\'), 1)) & (ONES << 7);
     (special != 0).then(|| special.trailing_zeros() as usize / 8)
 }
 

@@ -21,7 +21,7 @@ use waypost::core::{CandidateId, ProviderId, Tokens};
 use waypost::failover::ErrorKind;
 
 use crate::Endpoint;
-use crate::record::Record;
+use crate::record::{Ending, Record};
 
 /// The most series of one metric; what comes beyond is counted as `_other`.
 const MAX_SERIES: usize = 2_000;
@@ -144,6 +144,8 @@ impl<S: Clone + Eq + Hash, M: Clone + TypedMetric, C: MetricConstructor<M>> Seri
 /// The series of one candidate, at hand for each of its requests once they exist.
 #[derive(Debug, Default)]
 pub(crate) struct CandidateSeries {
+    /// Answered requests, for each endpoint.
+    answered: [OnceLock<Counter>; Endpoint::ALL.len()],
     prompt: OnceLock<Counter>,
     cached: OnceLock<Counter>,
     completion: OnceLock<Counter>,
@@ -202,19 +204,28 @@ impl Metrics {
         if let Some(first) = record.time_to_first_token {
             self.first_token.observe(record.endpoint, first);
         }
-        let provider = record
-            .served
-            .as_ref()
-            .map_or(Name::Nobody, |served| Name::Of(served.candidate.id.provider.clone()));
+        let served = record.served.as_ref();
+        let provider =
+            || served.map_or(Name::Nobody, |served| Name::Of(served.candidate.id.provider.clone()));
         let (outcome, code) = (record.ending.as_str(), record.ending.reason());
         let labels = |provider| RequestLabels { endpoint, provider, outcome, code };
-        self.requests.find(&labels(provider), || labels(Name::Others)).inc();
+        let find = || self.requests.find(&labels(provider()), || labels(Name::Others));
+        match (served, record.endpoint, record.ending) {
+            (Some(served), Some(endpoint), Ending::Answered) => {
+                served.candidate.series.answered[endpoint as usize].get_or_init(find).inc();
+            }
+            _ => {
+                find().inc();
+            }
+        }
         for (candidate, kind) in &record.failed {
             let labels = |candidate| FailureLabels { candidate, error: Name::Of(*kind) };
             self.attempts.find(&labels(Name::Of(candidate.clone())), || labels(Name::Others)).inc();
         }
-        self.double_bills.inc_by(record.double_bills as u64);
-        if let Some(served) = &record.served {
+        if record.double_bills > 0 {
+            self.double_bills.inc_by(record.double_bills as u64);
+        }
+        if let Some(served) = served {
             self.observe_usage(&served.candidate.id, &served.candidate.series, record);
         }
     }

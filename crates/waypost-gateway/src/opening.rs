@@ -86,13 +86,14 @@ impl<'a> Opening<'a> {
             return Err(Box::pin(self.refused()).await);
         }
         let kind = media_type(&self.headers);
-        if kind.eq_ignore_ascii_case("text/event-stream") && self.exchange.endpoint.is_text() {
+        if kind.eq_ignore_ascii_case(b"text/event-stream") && self.exchange.endpoint.is_text() {
             return self.read_events().await;
         }
-        if kind.eq_ignore_ascii_case("text/html") {
+        if kind.eq_ignore_ascii_case(b"text/html") {
             return Err(ErrorResponse::new(200).header("content-type", "text/html").into());
         }
-        self.read_whole().await
+        let is_json = kind.len() >= 4 && kind[kind.len() - 4..].eq_ignore_ascii_case(b"json");
+        self.read_whole(is_json).await
     }
 
     pub(crate) fn opened(mut self, beginning: Beginning) -> Opened {
@@ -168,9 +169,7 @@ impl<'a> Opening<'a> {
     }
 
     /// Reads all of an answer, unless it is too large for that or no JSON.
-    async fn read_whole(&mut self) -> Result<Beginning, RequestError> {
-        let kind = media_type(&self.headers).as_bytes();
-        let is_json = kind.len() >= 4 && kind[kind.len() - 4..].eq_ignore_ascii_case(b"json");
+    async fn read_whole(&mut self, is_json: bool) -> Result<Beginning, RequestError> {
         let length = self.headers.get(CONTENT_LENGTH);
         let length = length.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
         let mut whole = Gathered::expecting(length.unwrap_or(0));
@@ -233,9 +232,9 @@ fn said_in(body: &[u8]) -> Option<Said> {
     Some(said)
 }
 
-fn media_type(headers: &HeaderMap) -> &str {
-    let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    kind.split(';').next().unwrap_or_default().trim()
+fn media_type(headers: &HeaderMap) -> &[u8] {
+    let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    kind.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii()
 }
 
 #[cfg(test)]

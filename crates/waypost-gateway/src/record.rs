@@ -173,19 +173,27 @@ impl Recording {
     }
 
     /// The request is over.
-    pub(crate) fn end(mut self, ending: Ending) {
-        self.tell(ending);
+    pub(crate) fn end(self, ending: Ending) {
+        let now = self.clock.now();
+        self.end_at(ending, now);
     }
 
-    fn tell(&mut self, ending: Ending) {
+    /// The request was over then.
+    pub(crate) fn end_at(mut self, ending: Ending, now: Timestamp) {
+        self.tell(ending, now);
+    }
+
+    fn tell(&mut self, ending: Ending, now: Timestamp) {
         let Some(mut record) = self.record.take() else { return };
-        (record.ending, record.took) = (ending, self.clock.now().since(self.started));
+        (record.ending, record.took) = (ending, now.since(self.started));
         self.recorder.tell(record);
     }
 }
 
 impl Drop for Recording {
     fn drop(&mut self) {
-        self.tell(Ending::Cancelled);
+        if self.record.is_some() {
+            self.tell(Ending::Cancelled, self.clock.now());
+        }
     }
 }

@@ -69,9 +69,9 @@ impl Progress {
     }
 
     /// How long it took to send a request that was all there then, and how long what is ready has waited.
-    pub(crate) fn overhead(&self, arrived: Timestamp) -> Duration {
+    pub(crate) fn overhead(&self, arrived: Timestamp, now: Timestamp) -> Duration {
         let ready = self.whole.or(self.first_content);
-        let after = ready.map_or(Duration::ZERO, |ready| self.clock.now().since(ready));
+        let after = ready.map_or(Duration::ZERO, |ready| now.since(ready));
         self.started.since(arrived) + after
     }
 }
@@ -118,6 +118,9 @@ impl Settlement {
     }
 
     fn end(&mut self, ending: Ending, result: impl FnOnce(Duration, TokenUsage) -> RequestResult) {
+        if self.selection.is_none() && self.recording.is_none() {
+            return;
+        }
         let progress = &self.progress;
         let now = progress.clock.now();
         let usage = match ending {
@@ -136,7 +139,7 @@ impl Settlement {
             if let Some(record) = recording.record() {
                 (record.usage, record.cost, record.time_to_first_token) = (usage, cost, time_to_first_token);
             }
-            recording.end(ending);
+            recording.end_at(ending, now);
         }
     }
 }

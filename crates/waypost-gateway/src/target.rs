@@ -105,7 +105,7 @@ impl Target {
 }
 
 /// How the candidates of one configuration are reached.
-pub(crate) type Targets = HashMap<CandidateId, Arc<Target>>;
+pub(crate) type Targets = foldhash::HashMap<CandidateId, Arc<Target>>;
 
 /// The connections to providers, which outlive configurations: all candidates at one origin share them. They go when
 /// nobody uses them.
@@ -115,7 +115,8 @@ pub(crate) struct Upstreams(HashMap<(Origin, TlsSettings), Weak<Upstream>>);
 impl Upstreams {
     /// Makes the targets of a configuration.
     pub(crate) fn targets(&mut self, specs: &[TargetSpec]) -> Result<Targets, SetupError> {
-        let mut targets = Targets::with_capacity(specs.len());
+        let mut targets =
+            Targets::with_capacity_and_hasher(specs.len(), foldhash::fast::RandomState::default());
         for spec in specs {
             let target = Target::new(spec, self.upstream(spec)?)?;
             targets.insert(spec.id.clone(), Arc::new(target));

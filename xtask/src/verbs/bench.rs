@@ -118,9 +118,9 @@ fn draw(rows: &[Row], chart: &Path) -> Result<()> {
     Ok(fs::remove_file(&file)?)
 }
 
-/// Every case once: benches that do not run rot.
+/// Every case once: benches that do not run rot. Compiled as tests are, for nothing is measured and the rest is compiled so.
 pub(super) fn smoke() -> Result<()> {
-    let once = ["bench", "--package", "waypost-benches", "--benches", "--", "--test"];
+    let once = ["bench", "--profile", "dev", "--package", "waypost-benches", "--benches", "--", "--test"];
     command::run(&mut cargo(&once))
 }
 

@@ -7,7 +7,6 @@ mod providers;
 mod serving;
 mod tenants;
 
-use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -40,7 +39,7 @@ pub(crate) struct Resolved {
     pub(crate) rules: RuleSet,
     pub(crate) limits: Vec<Limit>,
     pub(crate) targets: Vec<TargetSpec>,
-    pub(crate) chains: HashMap<ModelName, Arc<FailoverChain>>,
+    pub(crate) chains: foldhash::HashMap<ModelName, Arc<FailoverChain>>,
     pub(crate) keys: KeyRing,
     pub(crate) listed: Vec<crate::directory::ListedModel>,
     pub(crate) response_headers: Vec<ResponseHeader>,

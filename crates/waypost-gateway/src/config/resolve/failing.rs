@@ -1,8 +1,9 @@
 //! How requests are seen through failures.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+use foldhash::HashMap;
 
 use super::Resolver;
 use waypost::core::{ModelName, Ratio};
@@ -15,7 +16,7 @@ const MAX_FALLBACKS: usize = 8;
 impl Resolver<'_> {
     pub(super) fn chains(&mut self) -> HashMap<ModelName, Arc<FailoverChain>> {
         let base = self.base_chain();
-        let mut chains = HashMap::new();
+        let mut chains = HashMap::default();
         for (name, model) in &self.file.models {
             let mut chain = base.clone();
             let lists = [
