@@ -7,10 +7,12 @@ use std::sync::Arc;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
-use waypost::core::{ModelName, OrganizationId, TenantId, UserId};
+use waypost::core::{ModelName, NanoUsd, OrganizationId, TenantId, UserId};
 
 /// What hashes of keys begin with: the way in which they are made.
 const SCHEME: &str = "wp1$";
+/// Digits of the short form of a hash.
+const SHORT: usize = 16;
 /// The longest key that is looked at.
 const MAX_KEY: usize = 256;
 
@@ -20,16 +22,21 @@ type Digest = [u8; 32];
 /// Whose a key is, and what it is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Caller {
+    /// What it is known by.
+    pub(crate) key: Option<Arc<str>>,
     pub(crate) tenant: Option<TenantId>,
     pub(crate) user: Option<UserId>,
     pub(crate) organization: Option<OrganizationId>,
     /// The only models that the key is for.
     pub(crate) allow: Option<Arc<[ModelName]>>,
+    /// The most that one request may cost.
+    pub(crate) max_cost: Option<NanoUsd>,
 }
 
 impl Caller {
     /// Whoever sends no key, where none is asked for.
-    pub(crate) const ANONYMOUS: Self = Self { tenant: None, user: None, organization: None, allow: None };
+    pub(crate) const ANONYMOUS: Self =
+        Self { key: None, tenant: None, user: None, organization: None, allow: None, max_cost: None };
 
     /// Whether the key is for a model.
     pub(crate) fn may_use(&self, model: &ModelName) -> bool {
@@ -88,6 +95,11 @@ impl KeyHash {
         let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes secrets of any length");
         mac.update(key);
         Self(mac.finalize().into_bytes().into())
+    }
+
+    /// Its first sixteen digits: enough to tell keys apart that are known, and a name that can be told.
+    pub(crate) fn short(self) -> Arc<str> {
+        self.to_string()[SCHEME.len()..][..SHORT].into()
     }
 
     /// Reads one.

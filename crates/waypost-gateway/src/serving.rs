@@ -192,7 +192,8 @@ impl Gateway {
         let chain = chain.unwrap_or_else(|| Arc::clone(&self.usual_chain));
         let context = self.context(endpoint, &headers, &scanned, caller, peer);
         let is_traced = trace.parent_span_id().is_some() || self.recorder.traced_share().is_some();
-        let request = routed(model, endpoint, &scanned);
+        let mut request = routed(model, endpoint, &scanned);
+        (request.api_key_hash, request.max_cost) = (caller.key.clone(), caller.max_cost);
         let exchange = Exchange {
             endpoint,
             headers,

@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use papaya::Equivalent;
 use smallvec::SmallVec;
@@ -21,6 +22,8 @@ pub enum Dimension {
     Organization,
     /// The user.
     User,
+    /// The key that the caller sent, by its hash: [`GatewayRequest::api_key_hash`](waypost_core::GatewayRequest::api_key_hash).
+    Key,
     /// The model that the request is served as.
     Model,
     /// The priority.
@@ -35,10 +38,11 @@ pub enum Dimension {
 
 impl Dimension {
     /// All of them, in the order in which subjects name them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Tenant,
         Self::Organization,
         Self::User,
+        Self::Key,
         Self::Model,
         Self::Priority,
         Self::Candidate,
@@ -52,6 +56,7 @@ impl Dimension {
             Self::Tenant => "tenant",
             Self::Organization => "organization",
             Self::User => "user",
+            Self::Key => "key",
             Self::Model => "model",
             Self::Priority => "priority",
             Self::Candidate => "candidate",
@@ -74,7 +79,7 @@ impl fmt::Display for Dimension {
 
 /// Some of the dimensions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Dimensions(u8);
+pub(crate) struct Dimensions(u16);
 
 impl Dimensions {
     pub(crate) const fn with(self, dimension: Dimension) -> Self {
@@ -100,6 +105,7 @@ pub(crate) enum ValueRef<'a> {
     Tenant(&'a TenantId),
     Organization(&'a OrganizationId),
     User(&'a UserId),
+    Key(&'a str),
     Model(&'a ModelName),
     Priority(RequestPriority),
     Candidate(&'a ProviderId, &'a ModelName),
@@ -116,6 +122,7 @@ pub(crate) enum Value {
     Tenant(TenantId),
     Organization(OrganizationId),
     User(UserId),
+    Key(Arc<str>),
     Model(ModelName),
     Priority(RequestPriority),
     Candidate(ProviderId, ModelName),
@@ -136,6 +143,7 @@ impl<'a> ValueRef<'a> {
             Dimension::Tenant => decision.tenant_id().map(Self::Tenant),
             Dimension::Organization => decision.context.organization_id.as_ref().map(Self::Organization),
             Dimension::User => decision.user_id().map(Self::User),
+            Dimension::Key => decision.request.api_key_hash.as_deref().map(Self::Key),
             Dimension::Model => Some(Self::Model(decision.model())),
             Dimension::Priority => Some(Self::Priority(decision.priority())),
             Dimension::Candidate | Dimension::Credential | Dimension::Provider => {
@@ -163,6 +171,7 @@ impl<'a> ValueRef<'a> {
             Self::Tenant(id) => Value::Tenant(id.clone()),
             Self::Organization(id) => Value::Organization(id.clone()),
             Self::User(id) => Value::User(id.clone()),
+            Self::Key(hash) => Value::Key(hash.into()),
             Self::Model(id) => Value::Model(id.clone()),
             Self::Priority(priority) => Value::Priority(priority),
             Self::Candidate(provider, model) => Value::Candidate(provider.clone(), model.clone()),
@@ -180,6 +189,7 @@ impl Value {
             Self::Tenant(id) => ValueRef::Tenant(id),
             Self::Organization(id) => ValueRef::Organization(id),
             Self::User(id) => ValueRef::User(id),
+            Self::Key(hash) => ValueRef::Key(hash),
             Self::Model(id) => ValueRef::Model(id),
             Self::Priority(priority) => ValueRef::Priority(*priority),
             Self::Candidate(provider, model) => ValueRef::Candidate(provider, model),
@@ -197,6 +207,8 @@ impl fmt::Display for Value {
             Self::Tenant(id) => write!(f, "tenant {id}"),
             Self::Organization(id) => write!(f, "organization {id}"),
             Self::User(id) => write!(f, "user {id}"),
+            // Anything may be a hash; ids have no control characters.
+            Self::Key(hash) => write!(f, "key {}", hash.escape_default()),
             Self::Model(id) => write!(f, "model {id}"),
             Self::Priority(priority) => write!(f, "priority {priority}"),
             Self::Candidate(provider, model) => write!(f, "candidate {provider}/{model}"),
@@ -223,7 +235,7 @@ impl Subject {
         Self(SmallVec::from_iter([Value::Candidate(id.provider.clone(), id.model.clone())]))
     }
 
-    /// A text that no other subject of the limit has, the same in every process. Ids have no control characters.
+    /// A text that no other subject of the limit has, the same in every process. Nothing in it is a control character.
     pub(crate) fn key(&self) -> String {
         let keys = self.0.iter().map(|value| match value {
             Value::Candidate(provider, model) => format!("candidate {provider}\u{1e}{model}"),

@@ -2,6 +2,7 @@
 
 use core::hash::Hash;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use waypost_core::{DecisionContext, ModelName, OrganizationId, Tag, TenantId, UserId};
 
@@ -16,6 +17,7 @@ pub(crate) struct Index {
     tenants: Names<TenantId>,
     users: Names<UserId>,
     organizations: Names<OrganizationId>,
+    keys: Names<Arc<str>>,
     tags: Names<Tag>,
     models: Names<ModelName>,
 }
@@ -34,7 +36,9 @@ impl Index {
     pub(crate) fn new<'a>(scopes: impl Iterator<Item = (&'a Scope, u32)>) -> Self {
         let mut index = Self::default();
         for (scope, place) in scopes {
-            let is_named = index.tenants.add(scope.tenant.as_ref(), place)
+            // What tells most apart comes first.
+            let is_named = index.keys.add(scope.key.as_ref(), place)
+                || index.tenants.add(scope.tenant.as_ref(), place)
                 || index.users.add(scope.user.as_ref(), place)
                 || index.organizations.add(scope.organization.as_ref(), place)
                 || index.tags.add(scope.tag.as_ref(), place)
@@ -53,6 +57,7 @@ impl Index {
         self.tenants.each_of(decision.tenant_id(), &mut each);
         self.users.each_of(decision.user_id(), &mut each);
         self.organizations.each_of(decision.context.organization_id.as_ref(), &mut each);
+        self.keys.each_of(decision.request.api_key_hash.as_ref(), &mut each);
         self.models.each_of(Some(decision.model()), &mut each);
         if !self.tags.0.is_empty() {
             decision.tags().for_each(|tag| self.tags.each_of(Some(tag), &mut each));

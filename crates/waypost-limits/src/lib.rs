@@ -67,8 +67,8 @@
 //!   room; without room newcomers share one meter.
 //! - **No lock, no allocation** where requests pass, but for a subject's first one and those of subjects without room.
 //! - **Panics.** No request and no amount panics; an index of another pool may.
-//! - **Complexity.** A request looks at its own limits: those that name its tenant, user, organization, tags and model,
-//!   found by name, and those that name none of these.
+//! - **Complexity.** A request looks at its own limits: those that name its key, tenant, user, organization, tags and
+//!   model, found by name, and those that name none of these.
 //!
 //! # What it does not do
 //!

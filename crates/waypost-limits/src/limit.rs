@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::num::NonZeroU32;
+use std::sync::Arc;
 
 use waypost_core::{
     CandidateId, CredentialName, DecisionContext, LimitId, ModelName, NanoUsd, OrganizationId,
@@ -158,6 +159,7 @@ pub(crate) struct Scope {
     pub(crate) tenant: Option<TenantId>,
     pub(crate) organization: Option<OrganizationId>,
     pub(crate) user: Option<UserId>,
+    pub(crate) key: Option<Arc<str>>,
     pub(crate) model: Option<ModelName>,
     pub(crate) tag: Option<Tag>,
     pub(crate) priority: Option<RequestPriority>,
@@ -173,6 +175,7 @@ impl Scope {
         is_meant(self.tenant.as_ref(), decision.tenant_id())
             && is_meant(self.organization.as_ref(), organization)
             && is_meant(self.user.as_ref(), decision.user_id())
+            && is_meant(self.key.as_deref(), decision.request.api_key_hash.as_deref())
             && is_meant(self.model.as_ref(), Some(decision.model()))
             && is_meant(self.priority.as_ref(), Some(&decision.priority()))
             && self.tag.as_ref().is_none_or(|tag| decision.has_tag(tag))
@@ -190,6 +193,7 @@ impl Scope {
         self.tenant.is_some()
             || self.organization.is_some()
             || self.user.is_some()
+            || self.key.is_some()
             || self.model.is_some()
             || self.tag.is_some()
             || self.priority.is_some()
@@ -200,7 +204,7 @@ impl Scope {
     }
 }
 
-fn is_meant<T: PartialEq>(wanted: Option<&T>, found: Option<&T>) -> bool {
+fn is_meant<T: PartialEq + ?Sized>(wanted: Option<&T>, found: Option<&T>) -> bool {
     wanted.is_none() || wanted == found
 }
 
@@ -263,6 +267,10 @@ impl Limit {
     scoped!(
         /// Only requests of this user.
         for_user, user, UserId
+    );
+    scoped!(
+        /// Only requests that were sent with the key of this hash.
+        for_key, key, Arc<str>
     );
     scoped!(
         /// Only requests that are served as this model.

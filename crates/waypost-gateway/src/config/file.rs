@@ -285,7 +285,7 @@ pub(crate) struct Tenant {
     /// How candidates are chosen for it.
     pub(crate) strategy: Option<String>,
     /// What it may spend.
-    pub(crate) budget: TenantBudget,
+    pub(crate) budget: Allowance,
     /// How much it may ask.
     pub(crate) limits: Quota,
 }
@@ -305,12 +305,18 @@ pub(crate) struct Key {
     /// The only models that it may be used for, besides what the tenant may use. Default: all.
     #[serde(default)]
     pub(crate) allow: Option<Vec<String>>,
+    /// What may be spent with it, within what its tenant may spend.
+    #[serde(default)]
+    pub(crate) budget: Allowance,
+    /// How much may be asked with it, within what its tenant may ask.
+    #[serde(default)]
+    pub(crate) limits: Quota,
 }
 
-/// What a tenant may spend.
+/// What may be spent.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct TenantBudget {
+pub(crate) struct Allowance {
     /// In a day, in UTC.
     pub(crate) daily: Option<Money>,
     /// In a month, in UTC.
@@ -349,7 +355,7 @@ pub(crate) struct LimitEntry {
     pub(crate) monthly: Option<Money>,
     /// Dollars in a day, in UTC.
     pub(crate) daily: Option<Money>,
-    /// What has a meter of its own: tenant, user, organization, model, priority. Default: all requests share one.
+    /// What has a meter of its own: tenant, user, key, organization, model, priority. Default: all requests share one.
     pub(crate) per: Vec<String>,
     /// Only requests of this tenant.
     pub(crate) tenant: Option<String>,

@@ -31,7 +31,7 @@ impl Rig {
         self.nothing_is_left_open().await;
     }
 
-    /// P1, P2, P5, P7: it is alive, nothing is in flight or reserved, nothing secret was told.
+    /// P1, P2, P5, P7: it is alive, nothing is in flight or reserved, all is accounted for, nothing secret was told.
     pub(crate) async fn nothing_is_held(&self) {
         let router = self.server.gateway().router();
         until("nothing is in flight", || {
@@ -46,10 +46,25 @@ impl Rig {
             };
             assert_eq!(held, 0, "{report:?}");
         }
+        self.nothing_is_lost();
         let metrics = self.admin(Method::GET, "/metrics").await;
         assert!(metrics.status.is_success() && !metrics.text().contains("canary"));
         let health = self.send(Method::GET, "/health", &[], "").await;
         assert_eq!(health.json()["status"], "ok", "it is alive");
+    }
+
+    /// P5: what came to a provider was settled, and nothing was settled twice or without having been selected. Attempts may
+    /// end before they come to a provider, and selections before they are an attempt.
+    fn nothing_is_lost(&self) {
+        let router = self.server.gateway().router();
+        let table = router.routing_table();
+        let ended: u64 = table.candidates().map(|candidate| candidate.live().outcomes().total()).sum();
+        let asked: u64 = self.providers.iter().map(|provider| provider.ledger().requests()).sum();
+        let selected = router.metrics().successful_routes;
+        // What was removed took its counts with it.
+        let is_complete = table.candidates().count() >= self.providers.len();
+        assert!(asked <= ended || !is_complete, "P5: {asked} came to providers, {ended} ended");
+        assert!(ended <= selected, "P5: {ended} ended, {selected} were selected");
     }
 
     /// P6.

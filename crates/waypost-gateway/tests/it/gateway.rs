@@ -96,6 +96,7 @@ fn providers_are_told_their_name_of_the_model_and_nothing_of_the_client() {
             ("cookie", "c"),
             ("x-forwarded-host", "evil"),
             ("anthropic-beta", "b1"),
+            ("anthropic-beta", "b2"),
         ];
         let body = r#"{"max_tokens":9, "model" : "claude","x":[1.0,{"y":"ü"}]}"#;
         let seen = rig.send(Method::POST, "/v1/messages", &headers, body).await.json();
@@ -107,7 +108,9 @@ fn providers_are_told_their_name_of_the_model_and_nothing_of_the_client() {
         };
         assert_eq!(header("x-api-key").as_deref(), Some(CANARY));
         assert_eq!(header("anthropic-version").as_deref(), Some("2023-06-01"));
-        assert_eq!(header("anthropic-beta").as_deref(), Some("b1"));
+        let betas = seen["headers"].as_array().unwrap().iter().filter(|pair| pair[0] == "anthropic-beta");
+        let betas: Vec<_> = betas.map(|pair| pair[1].as_str().unwrap()).collect();
+        assert_eq!(betas, ["b1", "b2"], "what stands in several lines is told in several lines");
         for hidden in ["cookie", "openai-organization", "x-forwarded-host", "authorization"] {
             assert_eq!(header(hidden), None, "{hidden}");
         }
@@ -169,6 +172,47 @@ fn keys_say_whose_requests_they_are_and_what_for() {
         let names: Vec<_> =
             models["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap()).collect();
         assert_eq!(names, ["m", "fast"]);
+        rig.settled().await;
+    });
+}
+
+#[test]
+fn keys_of_one_tenant_have_limits_and_budgets_of_their_own() {
+    run(async {
+        let [free, few, cheap, poor] = [(); 4].map(|()| NewKey::make(b""));
+        let more = format!(
+            "[tenants.acme]\nlimits = {{ requests = \"4/day\" }}\nkeys = [\n             {{ hash = \"{}\" }},\n             {{ hash = \"{}\", limits = {{ requests = \"1/day\" }} }},\n             {{ hash = \"{}\", budget = {{ per_request = \"$0.000001\" }} }},\n             {{ hash = \"{}\", budget = {{ monthly = \"$0.000001\" }} }} ]\n",
+            free.hash, few.hash, cheap.hash, poor.hash,
+        );
+        let provider = HttpProvider::start(well).await.unwrap();
+        let priced = "{ provider = \"p0\", price = { input = 1.0, output = 1.0 } }";
+        let text = config(&[provider.url()], &more).replacen("{ provider = \"p0\" }", priced, 1);
+        let rig = Rig::with_text(vec![provider], &text).await;
+        let ask = async |key: &NewKey| {
+            let key = format!("Bearer {}", key.key);
+            let headers = [("content-type", "application/json"), ("authorization", &*key)];
+            let body = json!({"model": "m", "messages": [], "max_tokens": 100}).to_string();
+            rig.send(Method::POST, "/v1/chat/completions", &headers, body).await.status
+        };
+        assert_eq!(ask(&few).await, StatusCode::OK);
+        assert_eq!(ask(&few).await, StatusCode::TOO_MANY_REQUESTS, "what one key may ask");
+        for key in [&cheap, &poor] {
+            assert!(!ask(key).await.is_success(), "nobody is so cheap");
+        }
+        for _ in 0..3 {
+            assert_eq!(ask(&free).await, StatusCode::OK, "other keys are not meant");
+        }
+        assert_eq!(ask(&free).await, StatusCode::TOO_MANY_REQUESTS, "what all keys of a tenant may ask");
+        let names: Vec<_> = rig
+            .server
+            .gateway()
+            .router()
+            .limit_reports()
+            .iter()
+            .map(|report| report.limit.to_string())
+            .collect();
+        let of_keys = names.iter().filter(|name| name.starts_with("keys.")).count();
+        assert_eq!(of_keys, 2, "{names:?}");
         rig.settled().await;
     });
 }

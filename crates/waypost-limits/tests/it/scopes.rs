@@ -18,10 +18,12 @@ fn each_scope_is_about_its_own_requests() {
     let mut beta = ask().of_tenant("globex").of_user("b");
     beta.context.organization_id = Some(OrganizationId::new("beta").unwrap());
     beta.context.required_tags = vec![Tag::new("batch").unwrap()];
-    let scopes: [(Limit, crate::rig::Ask); 5] = [
+    beta.request.api_key_hash = Some("b7".into());
+    let scopes: [(Limit, crate::rig::Ask); 6] = [
         (once("tenant").for_tenant(acme()), ask().of_tenant("acme")),
         (once("user").for_user("b".parse().unwrap()), beta.clone()),
         (once("organization").for_organization("beta".parse().unwrap()), beta.clone()),
+        (once("key").for_key("b7".into()), beta.clone()),
         (once("tag").for_tag(Tag::new("batch").unwrap()), beta.clone()),
         (once("model").for_model(ModelName::new("gpt-4o").unwrap()), ask()),
     ];
@@ -46,6 +48,23 @@ fn a_limit_per_tenant_and_user_tells_both_apart() {
     assert!(ask().reserve(&limits).is_some() && ask().reserve(&limits).is_none());
     let refused = limits.reserve(&ask().of_tenant("a").of_user("1").decision(), None, None).unwrap_err();
     assert_eq!(refused.to_string(), "limit `both` (tenant a, user 1) is spent, more in 3600.0 s");
+}
+
+#[test]
+fn a_limit_per_key_tells_keys_apart_whatever_their_hashes_are() {
+    let limits = limits([once("each").per(Dimension::Key).per(Dimension::User)]);
+    let of_key = |hash: &str, user: &str| {
+        let mut ask = ask().of_user(user);
+        ask.request.api_key_hash = Some(hash.into());
+        ask
+    };
+    for ask in [of_key("a", "1"), of_key("b", "1"), of_key("", "1"), of_key("a\u{1f}user 1", "1")] {
+        assert!(ask.reserve(&limits).is_some() && ask.reserve(&limits).is_none());
+    }
+    let refused = limits.reserve(&of_key("\n", "1").decision(), None, None);
+    drop(refused.unwrap());
+    let refused = limits.reserve(&of_key("a", "1").decision(), None, None).unwrap_err();
+    assert_eq!(refused.to_string(), "limit `each` (user 1, key a) is spent, more in 3600.0 s");
 }
 
 /// Two candidates with one credential share its limit; a third has its own.

@@ -1,12 +1,14 @@
 //! Limits and budgets.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use waypost::core::{LimitId, ModelName, TenantId};
 use waypost::limits::{Budget, Dimension, Limit, Period};
 
 use super::Resolver;
-use crate::config::file::{LimitEntry, TenantBudget};
+use crate::config::file::{Allowance, LimitEntry, Quota};
+use crate::keys::KeyHash;
 
 impl Resolver<'_> {
     pub(super) fn limits(&mut self) -> Vec<Limit> {
@@ -17,31 +19,25 @@ impl Resolver<'_> {
             }
         }
         for (name, tenant) in &self.file.tenants {
-            let path = ["tenants", name.as_str()];
             let Ok(id) = TenantId::new(name) else { continue };
-            let mine = |limit: Limit| limit.for_tenant(id.clone());
-            let made = self.bounds(
-                &path,
-                name,
-                tenant.limits.requests,
-                tenant.limits.tokens,
-                tenant.limits.concurrency,
-            );
-            limits.extend(made.into_iter().map(mine));
-            limits.extend(
-                self.budgets(&path, name, &tenant.budget)
-                    .into_iter()
-                    .map(|limit| limit.for_tenant(id.clone())),
-            );
+            let made =
+                self.bounds(&["tenants", name], &format!("tenants.{name}"), &tenant.limits, &tenant.budget);
+            limits.extend(made.into_iter().map(|limit| limit.for_tenant(id.clone())));
+            for (place, key) in tenant.keys.iter().enumerate() {
+                let Some(hash) = KeyHash::parse(&key.hash).map(KeyHash::short) else { continue };
+                let path = ["tenants", name, "keys", &place.to_string()];
+                let made = self.bounds(&path, &format!("keys.{hash}"), &key.limits, &key.budget);
+                limits.extend(made.into_iter().map(|limit| limit.for_key(Arc::clone(&hash))));
+            }
         }
         limits
     }
 
-    pub(super) fn entry_limits(&mut self, name: &str, entry: &LimitEntry) -> Vec<Limit> {
+    fn entry_limits(&mut self, name: &str, entry: &LimitEntry) -> Vec<Limit> {
         let path = ["limits", name];
-        let mut limits = self.bounds(&path, name, entry.requests, entry.tokens, entry.concurrency);
-        let budget = TenantBudget { daily: entry.daily, monthly: entry.monthly, ..TenantBudget::default() };
-        limits.extend(self.budgets(&path, name, &budget));
+        let quota = Quota { requests: entry.requests, tokens: entry.tokens, concurrency: entry.concurrency };
+        let budget = Allowance { daily: entry.daily, monthly: entry.monthly, ..Allowance::default() };
+        let mut limits = self.bounds(&path, &format!("limits.{name}"), &quota, &budget);
         if limits.is_empty() {
             self.problem(&path, format!("limit `{name}` limits nothing"));
         }
@@ -73,44 +69,32 @@ impl Resolver<'_> {
         limits
     }
 
-    pub(super) fn bounds(
-        &mut self,
-        path: &[&str; 2],
-        name: &str,
-        requests: Option<crate::config::units::Pace>,
-        tokens: Option<crate::config::units::Pace>,
-        concurrency: Option<u32>,
-    ) -> Vec<Limit> {
-        let (section, mut limits) = (path[0], Vec::new());
-        let id = |what: &str| LimitId::new(format!("{section}.{name}.{what}"));
-        let ids = [id("requests"), id("tokens"), id("concurrency")].map(|id| self.take(path, id));
+    /// What is written at `path`, as limits whose names begin with `name`.
+    fn bounds(&mut self, path: &[&str], name: &str, quota: &Quota, budget: &Allowance) -> Vec<Limit> {
+        let mut limits = Vec::new();
+        let id = |what: &str| LimitId::new(format!("{name}.{what}"));
+        let ids = ["requests", "tokens", "concurrency"].map(|what| self.take(path, id(what)));
         let [for_requests, for_tokens, for_concurrency] = ids;
-        limits.extend(requests.zip(for_requests).map(|(pace, id)| Limit::requests(id, pace.0)));
-        limits.extend(tokens.zip(for_tokens).map(|(pace, id)| Limit::tokens(id, pace.0)));
-        if let Some(most) = concurrency {
+        limits.extend(quota.requests.zip(for_requests).map(|(pace, id)| Limit::requests(id, pace.0)));
+        limits.extend(quota.tokens.zip(for_tokens).map(|(pace, id)| Limit::tokens(id, pace.0)));
+        if let Some(most) = quota.concurrency {
             match NonZeroU32::new(most).zip(for_concurrency) {
                 Some((most, id)) => limits.push(Limit::concurrency(id, most)),
                 None => self.problem(path, "`concurrency` must be above zero"),
             }
         }
-        limits
-    }
-
-    pub(super) fn budgets(&mut self, path: &[&str; 2], name: &str, budget: &TenantBudget) -> Vec<Limit> {
         let periods = [
             ("daily", budget.daily, Period::DAY),
             ("monthly", budget.monthly, Period::MONTH),
             ("total", budget.total, Period::TOTAL),
         ];
-        let mut limits = Vec::new();
         for (what, money, period) in periods {
             let Some(money) = money else { continue };
             let mut made = Budget::new(money.0, period);
             if let Some(at) = &budget.at {
                 made = made.with_thresholds(at.clone());
             }
-            let id = LimitId::new(format!("{}.{name}.{what}", path[0]));
-            limits.extend(self.take(path, id).map(|id| Limit::budget(id, made)));
+            limits.extend(self.take(path, id(what)).map(|id| Limit::budget(id, made)));
         }
         limits
     }

@@ -85,7 +85,15 @@ impl Resolver<'_> {
                 let allow = key.allow.as_ref();
                 let allow =
                     allow.map(|allow| self.allowed(&["tenants", name, "keys", &place, "allow"], allow));
-                if !ring.add(&hash, Caller { tenant, user, organization, allow: allow.map(Into::into) }) {
+                let caller = Caller {
+                    key: Some(hash.short()),
+                    tenant,
+                    user,
+                    organization,
+                    allow: allow.map(Into::into),
+                    max_cost: key.budget.per_request.map(|money| money.0),
+                };
+                if !ring.add(&hash, caller) {
                     self.problem(&path, "the same key stands twice");
                 }
             }
