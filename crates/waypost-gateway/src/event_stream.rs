@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -156,7 +156,7 @@ impl EventStream {
                 self.settlement.complete();
                 self.unfinished = 0;
                 if let State::Flowing(body) = std::mem::replace(&mut self.state, State::Ended) {
-                    tokio::spawn(read_to_end(body));
+                    finish(body);
                 }
                 return kept.map_or_else(|| block.slice(..end), BytesMut::freeze);
             }
@@ -181,6 +181,14 @@ impl EventStream {
                 Some(event.into())
             }
         })
+    }
+}
+
+/// Lets an answer end that has said its last word. Its end has come with that, as a rule.
+fn finish(mut body: UpstreamBody) {
+    let next = Pin::new(&mut body).poll_frame(&mut Context::from_waker(Waker::noop()));
+    if !matches!(next, Poll::Ready(None | Some(Err(_)))) {
+        tokio::spawn(read_to_end(body));
     }
 }
 

@@ -26,7 +26,8 @@ use driven::Driven;
 use keeper::Keeper;
 use tls::TlsConnector;
 
-/// How soon after a request was sent its connection closes if it was closed already: two ways through the network.
+/// How soon after a request was sent its connection closes if it was closed already: two ways through the network. One that
+/// closes later may have been served.
 const JUST_AS: Duration = Duration::from_millis(500);
 /// How long one address is tried before the next.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -88,10 +89,16 @@ impl Upstream {
                 continue;
             }
             on_connected();
-            let request = make(&connection);
+            let (request, is_http2) = (make(&connection), connection.is_http2());
             match connection.send(self, request).await {
                 Ok(response) => return Ok(response),
-                Err(error) if is_stale(&error, now.elapsed()) => break,
+                // Not sent at all: another one that is kept may be alive.
+                Err(error) if is_unsent(&error) && !is_http2 => {}
+                Err(error)
+                    if is_unsent(&error) || (error.is_incomplete_message() && now.elapsed() < JUST_AS) =>
+                {
+                    break;
+                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -108,8 +115,11 @@ impl Upstream {
 
     /// Keeps a connection whose answer has ended.
     fn give_back(self: &Arc<Self>, mut connection: Box<Driven>) {
+        // Locked before it rests: whoever looks after those that rest must see it once its provider closes it.
+        let mut kept = self.kept();
         if connection.rest(self.keeper.waker()) {
-            self.kept().put(connection, Instant::now());
+            kept.put(connection, Instant::now());
+            drop(kept);
             self.keeper.watch(self);
         }
     }
@@ -151,10 +161,8 @@ async fn http1(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> io::
     Ok(Connection::One(Box::new(Driven::new(io).await?)))
 }
 
-/// Whether the connection was closed before it saw the request: it was not sent at all, or the connection closed just as it
-/// was. One that closes later may have been served.
-fn is_stale(error: &hyper::Error, after: Duration) -> bool {
-    error.is_canceled() || error.is_closed() || (error.is_incomplete_message() && after < JUST_AS)
+fn is_unsent(error: &hyper::Error) -> bool {
+    error.is_canceled() || error.is_closed()
 }
 
 impl std::fmt::Debug for Upstream {

@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::task::coop::unconstrained;
+use tokio::task::coop::has_budget_remaining;
 
 use crate::request_body::RequestBody;
 
@@ -61,21 +61,20 @@ impl Driven {
         cx: &mut Context<'_>,
         mut ask: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
-        let mut ask = || ask(&mut Context::from_waker(Waker::noop()));
-        let Self { driver, turn, waker, .. } = self;
-        let mut is_called = turn.begin(cx.waker());
-        // Whoever passes on what comes has a budget for that.
-        let mut round = pin!(unconstrained(poll_fn(|cx| {
-            loop {
-                let asked = ask();
-                if asked.is_ready() || (!is_called && turn.end()) {
-                    return asked;
-                }
-                go_on(driver, cx);
-                is_called = false;
+        let mut is_called = self.turn.begin(cx.waker());
+        loop {
+            let asked = ask(&mut Context::from_waker(Waker::noop()));
+            if asked.is_ready() || (!is_called && self.turn.end()) {
+                return asked;
             }
-        })));
-        round.as_mut().poll(&mut Context::from_waker(waker))
+            // However fast a provider sends, others have their turn, and timeouts are looked at.
+            if !has_budget_remaining() {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            self.go_on();
+            is_called = false;
+        }
     }
 
     /// Lets it rest until the next request; `keeper` is woken if something happens meanwhile. Whether a request can be sent:
@@ -84,15 +83,17 @@ impl Driven {
         let nothing = self.poll(&mut Context::from_waker(keeper), |_| Poll::<()>::Pending);
         nothing.is_pending() && self.sender.is_ready()
     }
-}
 
-/// Reads and writes what there is.
-fn go_on(driver: &mut Option<Driver>, cx: &mut Context<'_>) {
-    let Some(Poll::Ready(ended)) = driver.as_mut().map(|driver| driver.as_mut().poll(cx)) else { return };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection to a provider ended");
+    /// Reads and writes what there is.
+    fn go_on(&mut self) {
+        let Some(driver) = &mut self.driver else { return };
+        let polled = driver.as_mut().poll(&mut Context::from_waker(&self.waker));
+        let Poll::Ready(ended) = polled else { return };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "a connection to a provider ended");
+        }
+        self.driver = None;
     }
-    *driver = None;
 }
 
 /// Who is woken when a connection can go on: the task that uses it, unless that is looking at it just then.

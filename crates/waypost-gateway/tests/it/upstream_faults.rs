@@ -1,5 +1,6 @@
 //! Providers that fail: rows U of the fault matrix, each followed by what must hold after any.
 
+use std::io::{Read as _, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -7,10 +8,7 @@ use std::time::Duration;
 use http::StatusCode;
 use waypost_lab::http::{HttpProvider, HttpRequest, Script, Speech, Step};
 
-use crate::rig::run;
-use crate::rig::{CANARY, Rig, chat, config, until};
-
-use crate::rig::Reply;
+use crate::rig::{CANARY, PATIENCE, Reply, Rig, chat, config, run, until};
 
 const TIMEOUTS: &str = "[failover.timeouts]\nconnect = \"1s\"\nfirst_content = \"300ms\"\nidle = \"300ms\"\n";
 
@@ -114,6 +112,44 @@ fn u05_a_kept_connection_that_closes_later_is_no_stale_one() {
         assert_eq!(rig.providers[0].ledger().requests(), 2, "nothing is sent again behind anybody's back");
         rig.settled().await;
     });
+}
+
+/// A provider at an address that writes `beginning` and then `flood` again and again, as fast as it is read.
+fn flooding(beginning: &'static str, flood: &'static str) -> std::net::SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let flood = flood.repeat(1 << 10);
+        let mut written = stream.read(&mut [0; 4 << 10]).and_then(|_| stream.write_all(beginning.as_bytes()));
+        // Until the gateway has enough of it.
+        while written.is_ok() {
+            written = stream.write_all(flood.as_bytes());
+        }
+    });
+    address
+}
+
+/// Timeouts are looked at, and others served, however fast a provider sends what is nothing.
+#[test]
+fn a_flood_of_nothing_is_given_up_in_time() {
+    let interim = ("", "HTTP/1.1 100 Continue\r\n\r\n", "[failover.timeouts]\nfirst_content = \"500ms\"\n");
+    let usage = (
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n\
+         data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Hello\"}}]}\n\n",
+        "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":1}}\n\n",
+        "[failover.timeouts]\ntotal = \"500ms\"\n",
+    );
+    for (beginning, flood, timeouts) in [interim, usage] {
+        run(async move {
+            let more = format!("[failover]\nattempts = 1\n{timeouts}");
+            let url = format!("http://{}/v1", flooding(beginning, flood));
+            let rig = Rig::with_text(vec![], &config(&[url], &more)).await;
+            let answer = tokio::time::timeout(PATIENCE, rig.chat(true)).await.expect("it is given up");
+            assert!(!answer.text().contains("[DONE]") && answer.text().contains("\"error\""), "{answer:?}");
+            rig.settled().await;
+        });
+    }
 }
 
 #[test]
