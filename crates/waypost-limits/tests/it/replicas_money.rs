@@ -152,10 +152,11 @@ fn s15_200_requests_against_a_budget_for_10_over_3_replicas() {
     seeds(|seed| {
         let mut sim = Sim::new(seed, &[budget()]);
         let cost = AMOUNT / 10;
-        let (mut waiting, mut ledger, mut admitted) =
-            ((0..200).map(|n| n % REPLICAS).collect::<Vec<_>>(), Ledger::default(), 0);
-        for _ in 0..10_000 / STEP {
-            waiting.retain(|&place| !(ledger.ask_exact(&mut sim, place, cost)));
+        let (mut waiting, mut ledger, mut admitted) = (Vec::from_iter(0..200), Ledger::default(), 0);
+        for round in 0..10_000 / STEP {
+            // All ask at first, then each in every tenth round.
+            let asks = |number| round == 0 || (number as u64 + round).is_multiple_of(10);
+            waiting.retain(|&number| !asks(number) || !ledger.ask_exact(&mut sim, number % REPLICAS, cost));
             admitted = 200 - waiting.len() as u64;
             sim.step();
             ledger.settle(&sim);
