@@ -27,9 +27,6 @@ const MAX_IDLE: usize = 256;
 pub(super) const MAX_IDLE_TIME: Duration = Duration::from_secs(50);
 /// Streams of one HTTP/2 connection: what providers allow is 100 and more. Beyond, another connection is opened.
 const MAX_STREAMS: usize = 100;
-/// Streams of which is remembered for a moment that nobody reads them any more. Whatever still comes of one that is
-/// forgotten counts as the provider's mistake, and too many end the connection.
-const MAX_RESET: usize = 1024;
 /// Bytes of answers that one HTTP/2 stream may have under way: what a client that takes nothing makes the gateway hold.
 const STREAM_WINDOW: u32 = 256 << 10;
 /// And all streams of a connection together: no less than the streams ask for, so that those that nobody reads hold up no
@@ -106,7 +103,8 @@ impl Connection {
             .initial_connection_window_size(WINDOW)
             .keep_alive_interval(Duration::from_secs(20))
             .keep_alive_timeout(Duration::from_secs(10))
-            .max_concurrent_reset_streams(MAX_RESET)
+            // What still comes of streams that nobody reads any more, when many have left at once, is not the provider's mistake.
+            .max_local_error_reset_streams(None)
             .max_header_list_size(64 << 10);
         let (sender, driver) = builder.handshake(TokioIo::new(io)).await.map_err(io::Error::other)?;
         tokio::spawn(async move {

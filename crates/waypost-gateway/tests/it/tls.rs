@@ -29,6 +29,9 @@ type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// Clients that take nothing of their streams.
 const READERS: usize = 8;
+/// Clients that leave at once, and how often: by far more streams than those after which h2 ends a connection as a rule.
+const LEAVING: usize = 90;
+const ROUNDS: usize = 32;
 /// Bytes that a stream's events have, together, before the first of them waits.
 const ENOUGH: usize = 512 << 10;
 
@@ -46,7 +49,9 @@ struct Seen {
     connections: AtomicUsize,
     /// The version of each request and the host that it named.
     requests: Mutex<Vec<(Version, String)>>,
-    /// Streams without end that nobody reads any more.
+    /// Streams without end.
+    begun: AtomicUsize,
+    /// Those that nobody reads any more.
     abandoned: AtomicUsize,
     /// Bytes that were sent in streams without end.
     sent: AtomicUsize,
@@ -135,8 +140,12 @@ async fn answer(request: Request<Incoming>, seen: Arc<Seen>) -> Result<Response<
     seen.requests.lock().unwrap().push((request.version(), host));
     let body = request.into_body().collect().await.unwrap().to_bytes();
     let asked: serde_json::Value = serde_json::from_slice(&body).unwrap();
-    let (kind, body) = if asked["user"] == "endless" {
-        let event = Bytes::from_static(b"data: {\"choices\":[{\"delta\":{\"content\":\"w\"}}]}\n\n");
+    let user = asked["user"].as_str().unwrap_or_default();
+    let (kind, body) = if user.starts_with("endless") {
+        let word = "w".repeat(if user.ends_with("long words") { 1 << 10 } else { 1 });
+        let event =
+            Bytes::from(format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{word}\"}}}}]}}\n\n"));
+        seen.begun.fetch_add(1, Ordering::SeqCst);
         let stream = Stream(seen);
         let events = stream::repeat(event).map(move |event| {
             stream.0.sent.fetch_add(event.len(), Ordering::SeqCst);
@@ -261,6 +270,27 @@ fn c02_clients_that_take_nothing_hold_up_nobody_else_on_their_http2_connection()
         assert_eq!(provider.seen.abandoned.load(Ordering::SeqCst), 0, "all of them go on");
         drop(readers);
         until("nobody reads them", || provider.seen.abandoned.load(Ordering::SeqCst) == READERS).await;
+        rig.settled().await;
+    });
+}
+
+#[test]
+fn c03_many_clients_that_leave_at_once_take_no_http2_connection_with_them() {
+    run(async {
+        let provider = Secure::start(&[b"h2"]).await;
+        let rig = provider.rig(true, "").await;
+        rig.chat(false).await;
+        let mut endless = chat(true);
+        endless["user"] = "endless, long words".into();
+        for round in 1..=ROUNDS {
+            let readers = futures_util::future::join_all((0..LEAVING).map(|_| begin(&rig, &endless))).await;
+            let all = round * LEAVING;
+            until("all are answered", || provider.seen.begun.load(Ordering::SeqCst) == all).await;
+            drop(readers);
+            until("nobody reads them", || provider.seen.abandoned.load(Ordering::SeqCst) == all).await;
+        }
+        ask_all(&rig).await;
+        assert_eq!(provider.connections(), 1, "what still came of their streams is nobody's mistake");
         rig.settled().await;
     });
 }
