@@ -61,19 +61,19 @@ impl Driven {
         cx: &mut Context<'_>,
         mut ask: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
-        let mut is_called = self.turn.begin(cx.waker());
+        let (mut is_called, mut has_gone_on) = (self.turn.begin(cx.waker()), false);
         loop {
             let asked = ask(&mut Context::from_waker(Waker::noop()));
             if asked.is_ready() || (!is_called && self.turn.end()) {
                 return asked;
             }
             // However fast a provider sends, others have their turn, and timeouts are looked at.
-            if !has_budget_remaining() {
+            if has_gone_on && !has_budget_remaining() {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
             self.go_on();
-            is_called = false;
+            (is_called, has_gone_on) = (false, true);
         }
     }
 
@@ -146,6 +146,9 @@ impl Wake for Turn {
 mod tests {
     use std::sync::atomic::AtomicUsize;
 
+    use http_body::Body as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
 
     #[derive(Default)]
@@ -155,6 +158,30 @@ mod tests {
         fn wake(self: Arc<Self>) {
             self.0.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// A connection whose answer has ended is kept also by a task that has had its turn.
+    #[tokio::test]
+    async fn whoever_has_no_budget_left_gives_a_whole_connection_back() {
+        let (mut provider, gateway) = tokio::io::duplex(1 << 10);
+        let mut connection = Driven::new(gateway).await.unwrap();
+        let answering = tokio::spawn(async move {
+            assert!(provider.read(&mut [0; 1 << 10]).await.unwrap() > 0);
+            provider.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").await.unwrap();
+            provider
+        });
+        let mut answer = connection.send(Request::new(RequestBody::default())).await.unwrap().into_body();
+        let _provider = answering.await.unwrap();
+        let rests = poll_fn(|cx| {
+            let frame = connection.poll(cx, |cx| Pin::new(&mut answer).poll_frame(cx));
+            assert!(matches!(frame, Poll::Ready(Some(Ok(_)))) && answer.is_end_stream());
+            while let Poll::Ready(turn) = tokio::task::coop::poll_proceed(cx) {
+                turn.made_progress();
+            }
+            assert!(!has_budget_remaining());
+            Poll::Ready(connection.rest(Waker::noop()))
+        });
+        assert!(rests.await);
     }
 
     /// All that threads do to a turn are single exchanges, so these orders are all there are.

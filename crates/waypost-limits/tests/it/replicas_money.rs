@@ -152,7 +152,7 @@ fn s15_200_requests_against_a_budget_for_10_over_3_replicas() {
     seeds(|seed| {
         let mut sim = Sim::new(seed, &[budget()]);
         let cost = AMOUNT / 10;
-        let (mut waiting, mut ledger, mut admitted) = (Vec::from_iter(0..200), Ledger::default(), 0);
+        let (mut waiting, mut ledger, mut admitted) = ((0..200).collect::<Vec<_>>(), Ledger::default(), 0);
         for round in 0..10_000 / STEP {
             // All ask at first, then each in every tenth round.
             let asks = |number| round == 0 || (number as u64 + round).is_multiple_of(10);
