@@ -64,32 +64,18 @@ impl Future for Closed {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
-    use std::task::Wake;
-
     use super::*;
-
-    #[derive(Default)]
-    struct Wakes(AtomicUsize);
-
-    impl Wake for Wakes {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
+    use crate::wakes::Wakes;
 
     #[test]
     fn whoever_waits_is_woken_once_by_whichever_task_asked_last() {
         let (closing, first, last) =
             (Closing::default(), Arc::new(Wakes::default()), Arc::new(Wakes::default()));
         let mut closed = closing.closed();
-        let mut poll = |wakes: &Arc<Wakes>| {
-            let waker = Waker::from(Arc::clone(wakes));
-            closed.poll(&mut Context::from_waker(&waker))
-        };
+        let mut poll = |wakes: &Arc<Wakes>| closed.poll(&mut Context::from_waker(&wakes.waker()));
         assert!(poll(&first).is_pending() && poll(&first).is_pending() && poll(&last).is_pending());
         closing.close();
-        assert_eq!((first.0.load(Ordering::Relaxed), last.0.load(Ordering::Relaxed)), (0, 1));
+        assert_eq!((first.count(), last.count()), (0, 1));
         assert!(poll(&last).is_ready() && poll(&first).is_ready(), "and stays so");
         assert!(closing.closed().poll(&mut Context::from_waker(Waker::noop())).is_ready());
     }

@@ -120,6 +120,8 @@ mod sse;
 mod target;
 mod upstream;
 mod usage;
+#[cfg(test)]
+mod wakes;
 
 pub use config::{Config, ConfigErrors, Telemetry};
 pub use endpoint::Endpoint;

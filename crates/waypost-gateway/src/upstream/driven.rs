@@ -144,21 +144,11 @@ impl Wake for Turn {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
-
     use http_body::Body as _;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
-
-    #[derive(Default)]
-    struct Wakes(AtomicUsize);
-
-    impl Wake for Wakes {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
+    use crate::wakes::Wakes;
 
     /// A connection whose answer has ended is kept also by a task that has had its turn.
     #[tokio::test]
@@ -189,7 +179,7 @@ mod tests {
     fn whoever_waits_is_woken_and_whoever_looks_looks_again() {
         for called_at in 0..=4 {
             let (turn, wakes) = (Arc::new(Turn::default()), Arc::new(Wakes::default()));
-            let (task, calls) = (Waker::from(Arc::clone(&wakes)), Waker::from(Arc::clone(&turn)));
+            let (task, calls) = (wakes.waker(), Waker::from(Arc::clone(&turn)));
             let call = |step| {
                 if step == called_at {
                     calls.wake_by_ref();
@@ -214,8 +204,11 @@ mod tests {
                 assert!(turn.end());
             }
             call(4);
-            let woken = wakes.0.load(Ordering::Relaxed);
-            assert_eq!(woken, usize::from(matches!(called_at, 2 | 4)), "{called_at}: woken where it waited");
+            assert_eq!(
+                wakes.count(),
+                usize::from(matches!(called_at, 2 | 4)),
+                "{called_at}: woken where it waited"
+            );
         }
     }
 }

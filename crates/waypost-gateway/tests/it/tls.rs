@@ -185,6 +185,16 @@ async fn ask_all(rig: &Rig) {
     futures_util::future::join_all(asks).await;
 }
 
+/// A provider over HTTP/2 that is known, a gateway in front of it, and a request whose answer does not end.
+async fn endless(how: &str) -> (Secure, Rig, serde_json::Value) {
+    let provider = Secure::start(&[b"h2"]).await;
+    let rig = provider.rig(true, "").await;
+    rig.chat(false).await;
+    let mut endless = chat(true);
+    endless["user"] = format!("endless{how}").into();
+    (provider, rig, endless)
+}
+
 #[test]
 fn http2_carries_many_requests_on_few_connections() {
     run(async {
@@ -233,11 +243,7 @@ fn who_is_not_trusted_is_sent_nothing() {
 #[test]
 fn c03_a_stream_of_http2_ends_with_its_reader_and_others_go_on() {
     run(async {
-        let provider = Secure::start(&[b"h2"]).await;
-        let rig = provider.rig(true, "").await;
-        rig.chat(false).await;
-        let mut endless = chat(true);
-        endless["user"] = "endless".into();
+        let (provider, rig, endless) = endless("").await;
         let reader = begin(&rig, &endless).await;
         until("it streams", || provider.versions().len() == 2).await;
         ask_all(&rig).await;
@@ -253,11 +259,7 @@ fn c03_a_stream_of_http2_ends_with_its_reader_and_others_go_on() {
 #[test]
 fn c02_clients_that_take_nothing_hold_up_nobody_else_on_their_http2_connection() {
     run(async {
-        let provider = Secure::start(&[b"h2"]).await;
-        let rig = provider.rig(true, "").await;
-        rig.chat(false).await;
-        let mut endless = chat(true);
-        endless["user"] = "endless".into();
+        let (provider, rig, endless) = endless("").await;
         let mut readers = Vec::new();
         for _ in 0..READERS {
             readers.push(begin(&rig, &endless).await);
@@ -277,11 +279,7 @@ fn c02_clients_that_take_nothing_hold_up_nobody_else_on_their_http2_connection()
 #[test]
 fn c03_many_clients_that_leave_at_once_take_no_http2_connection_with_them() {
     run(async {
-        let provider = Secure::start(&[b"h2"]).await;
-        let rig = provider.rig(true, "").await;
-        rig.chat(false).await;
-        let mut endless = chat(true);
-        endless["user"] = "endless, long words".into();
+        let (provider, rig, endless) = endless(", long words").await;
         for round in 1..=ROUNDS {
             let readers = futures_util::future::join_all((0..LEAVING).map(|_| begin(&rig, &endless))).await;
             let all = round * LEAVING;
