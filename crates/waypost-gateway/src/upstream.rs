@@ -4,10 +4,11 @@ mod addresses;
 mod connection;
 mod driven;
 mod keeper;
+mod network;
 mod tls;
 
-pub(crate) use addresses::is_link_local;
 pub(crate) use connection::{Connection, UpstreamBody};
+pub(crate) use network::{Reach, is_link_local, literal};
 pub(crate) use tls::{TlsError, TlsSettings};
 
 use std::io;
@@ -38,6 +39,7 @@ pub(crate) struct Origin {
     pub(crate) is_tls: bool,
     pub(crate) host: String,
     pub(crate) port: u16,
+    pub(crate) reach: Reach,
 }
 
 impl Origin {
@@ -72,7 +74,7 @@ pub(crate) enum UpstreamError {
 impl Upstream {
     pub(crate) fn new(origin: Origin, tls: &TlsSettings) -> Result<Arc<Self>, TlsError> {
         let tls = if origin.is_tls { Some(TlsConnector::new(&origin.host, tls)?) } else { None };
-        let addresses = Addresses::new(&origin.host, origin.port);
+        let addresses = Addresses::new(&origin);
         Ok(Arc::new(Self { origin, addresses, tls, kept: Mutex::default(), keeper: Keeper::default() }))
     }
 

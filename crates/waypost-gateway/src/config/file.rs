@@ -119,6 +119,11 @@ pub(crate) struct Provider {
     /// Bedrock that of the region in `aws`.
     #[serde(default)]
     pub(crate) endpoint: Option<String>,
+    /// Whether it may be reached in a private network or on this machine. Default: only where `endpoint` has an address, a
+    /// name without a dot, or one that is private by its ending, such as `.internal`, `.local`, `.svc` or `localhost`. A
+    /// name of the internet that leads to a private address is refused.
+    #[serde(default)]
+    pub(crate) private: Option<bool>,
     /// Its key. Without one nothing is sent, as self-hosted engines like it.
     #[serde(default)]
     pub(crate) api_key: Option<SecretSource>,

@@ -1,7 +1,7 @@
 //! The addresses of a host, looked up off the way of requests.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -9,18 +9,21 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use tokio::time::Instant;
 
+use super::Origin;
+use super::network::literal;
+
 /// How old addresses may be before they are looked up again: 30 s, the time to live of most providers' records.
 const MAX_AGE: Duration = Duration::from_secs(30);
 /// How long the first look-up may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+const NO_ADDRESS: &str = "the name leads to no address that may be used; `private = true` at its provider allows those of a private network";
 
 /// The last good addresses of a host. They are looked up again in the background when they are old or do not answer; while
 /// that fails, the old ones stay.
 pub(super) struct Addresses(Arc<State>);
 
 struct State {
-    host: String,
-    port: u16,
+    origin: Origin,
     known: ArcSwapOption<Known>,
     is_looking: AtomicBool,
 }
@@ -33,14 +36,13 @@ struct Known {
 }
 
 impl Addresses {
-    pub(super) fn new(host: &str, port: u16) -> Self {
-        let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok();
-        let known = literal.map(|address| {
-            let addresses = vec![SocketAddr::new(address, port)];
+    pub(super) fn new(origin: &Origin) -> Self {
+        let known = literal(&origin.host).map(|address| {
+            let addresses = vec![SocketAddr::new(address, origin.port)];
             Arc::new(Known { addresses, since: Instant::now(), is_literal: true })
         });
         let known = ArcSwapOption::new(known);
-        Self(Arc::new(State { host: host.to_owned(), port, known, is_looking: AtomicBool::new(false) }))
+        Self(Arc::new(State { origin: origin.clone(), known, is_looking: AtomicBool::new(false) }))
     }
 
     /// The addresses. Only the very first call waits for a look-up.
@@ -65,7 +67,7 @@ impl Addresses {
         let state = Arc::clone(&self.0);
         tokio::spawn(async move {
             if let Err(error) = state.look_up().await {
-                tracing::warn!(host = state.host, %error, "addresses could not be looked up; the last good ones stay");
+                tracing::warn!(host = state.origin.host, %error, "addresses could not be looked up; the last good ones stay");
             }
             state.is_looking.store(false, Ordering::Release);
         });
@@ -74,36 +76,14 @@ impl Addresses {
 
 impl State {
     async fn look_up(&self) -> io::Result<()> {
-        let found = tokio::net::lookup_host((self.host.as_str(), self.port));
+        let Origin { host, port, reach, .. } = &self.origin;
+        let found = tokio::net::lookup_host((host.as_str(), *port));
         let found = tokio::time::timeout(PATIENCE, found).await.map_err(|_| io::ErrorKind::TimedOut)??;
-        let addresses: Vec<_> = found.filter(|found| !is_link_local(found.ip())).collect();
+        let addresses: Vec<_> = found.filter(|found| reach.allows(found.ip())).collect();
         if addresses.is_empty() {
-            return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address that may be used"));
+            return Err(io::Error::new(io::ErrorKind::NotFound, NO_ADDRESS));
         }
         self.known.store(Some(Arc::new(Known { addresses, since: Instant::now(), is_literal: false })));
         Ok(())
-    }
-}
-
-/// Addresses that no provider has, but the metadata service of a cloud does.
-pub(crate) fn is_link_local(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.is_link_local() || address.is_unspecified(),
-        IpAddr::V6(address) => address.is_unicast_link_local() || address.is_unspecified(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn x01_names_do_not_lead_to_metadata() {
-        for address in ["169.254.169.254", "fe80::1", "0.0.0.0", "::", "::ffff:169.254.169.254"] {
-            assert!(is_link_local(address.parse().unwrap()), "{address}");
-        }
-        for address in ["127.0.0.1", "10.0.0.1", "::1", "2001:db8::1"] {
-            assert!(!is_link_local(address.parse().unwrap()), "{address}");
-        }
     }
 }

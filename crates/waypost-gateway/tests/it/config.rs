@@ -94,6 +94,8 @@ fn b01_to_b14_files_that_are_refused() {
         ("B08", provider("endpoint = \"http://169.254.169.254/\"")),
         ("X01", provider("endpoint = \"http://[::ffff:169.254.169.254]/\"")),
         ("X01", provider("endpoint = \"http://[febf::1]/\"")),
+        ("X01", provider("endpoint = \"http://10.0.0.1/\"\nprivate = false")),
+        ("X01", provider("endpoint = \"http://[fd00:ec2::254]/\"\nprivate = false")),
         ("B08", provider("endpoint = \"http://x.:80/\"")),
         ("B09", nested),
         ("B10", GOOD.replace("[models.m]", "[models.m]\nfallback = [\"m\"]")),

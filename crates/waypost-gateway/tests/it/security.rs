@@ -110,6 +110,22 @@ fn x01_redirects_are_not_followed() {
 }
 
 #[test]
+fn x01_a_name_leads_into_a_private_network_only_where_that_is_said() {
+    run(async {
+        for (is_private, status) in [(false, StatusCode::BAD_GATEWAY), (true, StatusCode::OK)] {
+            let provider = HttpProvider::start(well).await.unwrap();
+            let url = provider.url().replace("127.0.0.1", "localhost");
+            let text = config(&[url], "");
+            let text = text.replace("endpoint = ", &format!("private = {is_private}\nendpoint = "));
+            let rig = Rig::with_text(vec![provider], &text).await;
+            assert_eq!(rig.chat(false).await.status, status);
+            assert_eq!(rig.providers[0].ledger().connections() > 0, is_private, "nothing of it gets out");
+            rig.settled().await;
+        }
+    });
+}
+
+#[test]
 fn x02_every_path_of_clients_needs_a_key_whatever_host_and_path_say() {
     run(async {
         let key = NewKey::make(b"");

@@ -1,14 +1,12 @@
 //! Providers, each under each of its keys.
 
-use std::net::IpAddr;
-
 use secrecy::SecretString;
 
 use super::Resolver;
 use crate::Endpoint;
 use crate::config::file::{Provider, ProviderKind};
 use crate::signing::AwsKeys;
-use crate::upstream::{Origin, is_link_local};
+use crate::upstream::{Origin, Reach, is_link_local, literal};
 
 /// A provider under one of its keys.
 pub(super) struct Account<'f> {
@@ -69,29 +67,38 @@ impl<'f> Resolver<'f> {
             self.problem(&path, "`endpoint` is missing: its address cannot be known");
             return None;
         };
-        self.base_url(&path, url)
+        self.base_url(&path, url, provider.private)
     }
 
-    /// Takes a base URL apart.
+    /// Takes a base URL apart. Whether it may be of a private network is guessed from its name where nothing is said.
     pub(super) fn base_url(
         &mut self,
         path: &[&str],
         url: &str,
+        is_private: Option<bool>,
     ) -> Option<(waypost::core::Endpoint, Origin, String)> {
         let endpoint = self.take(path, waypost::core::Endpoint::new(url))?;
         let uri: http::Uri = self.take(path, url.parse())?;
         let host = uri.host().unwrap_or_default().to_owned();
         let is_tls = uri.scheme() == Some(&http::uri::Scheme::HTTPS);
-        let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
         // Names are looked at when their addresses are known.
-        let is_metadata = literal.is_ok_and(is_link_local);
+        let is_metadata = literal(&host).is_some_and(is_link_local);
         if is_metadata || host.ends_with('.') || uri.query().is_some() {
             self.problem(path, "an endpoint must be a base URL without query, and not of a link-local host");
             return None;
         }
+        let reach = match is_private {
+            Some(true) => Reach::Private,
+            Some(false) => Reach::Internet,
+            None => Reach::usual(&host),
+        };
+        if literal(&host).is_some_and(|address| !reach.allows(address)) {
+            self.problem(path, "its address is of a private network, and `private = false` refuses those");
+            return None;
+        }
         let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
         let base_path = uri.path().trim_end_matches('/').to_owned();
-        Some((endpoint, Origin { is_tls, host, port }, base_path))
+        Some((endpoint, Origin { is_tls, host, port, reach }, base_path))
     }
 
     /// Credentials to sign with. A region alone says only where Bedrock is.

@@ -57,7 +57,8 @@ impl Resolver<'_> {
         if cfg!(not(feature = "otlp")) {
             self.problem(&path, "this build cannot tell collectors: it has no feature `otlp`");
         }
-        let (_, origin, base_path) = self.base_url(&["telemetry", "otlp", "endpoint"], &otlp.endpoint)?;
+        let (_, origin, base_path) =
+            self.base_url(&["telemetry", "otlp", "endpoint"], &otlp.endpoint, Some(true))?;
         let sample = self.take(&["telemetry", "otlp", "sample"], Ratio::new(otlp.sample.unwrap_or(1.0)))?;
         let service = otlp.service.clone().unwrap_or_else(|| "waypost".to_owned());
         Some(Collector { origin, base_path, service, sample: sample.get() })
