@@ -78,30 +78,42 @@ pub(super) fn run(arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// The gateway beside a bare proxy and nginx, as processes of their own.
+/// The gateway beside a bare proxy and nginx, as processes of their own: as cargo builds it, and as a profile guided it.
 fn gateway(arguments: &[String]) -> Result<()> {
-    let (mut seconds, mut json) = ("3", None);
+    let (mut quick, mut json) = (false, "-");
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
-            "--quick" => seconds = "1",
-            "--json" => json = Some(arguments.next().context("--json needs a file")?),
+            "--quick" => quick = true,
+            "--json" => json = arguments.next().context("--json needs a file")?,
             other => bail!("no option `{other}`; options: --quick, --json FILE"),
         }
     }
     command::run(&mut cargo(&["build", "--release", "--package", "waypost-gateway"]))?;
-    command::run(&mut cargo(&[
-        "build",
-        "--release",
-        "--package",
-        "waypost-benches",
-        "--bin",
-        "bench-gateway",
-    ]))?;
-    let built = command::target().join("release");
+    let program = build_gateway_bench()?;
+    let waypost = program.with_file_name("waypost");
+    let guided = if quick { None } else { guided()? };
     let mut bench = std::process::Command::new("taskset");
-    bench.args(["-c", "1"]).arg(built.join("bench-gateway")).arg("run").arg(built.join("waypost"));
-    command::run(bench.arg(seconds).args(json))
+    bench.args(["-c", "1"]).arg(program).args(["run", if quick { "1" } else { "3" }, json]);
+    command::run(bench.arg(waypost).args(guided))
+}
+
+/// The program that measures gateways, and trains them.
+pub(super) fn build_gateway_bench() -> Result<PathBuf> {
+    let bench = ["build", "--release", "--package", "waypost-benches", "--bin", "bench-gateway"];
+    command::run(&mut cargo(&bench))?;
+    Ok(command::target().join("release/bench-gateway"))
+}
+
+/// The gateway as a profile guided it, where that can be made.
+fn guided() -> Result<Option<PathBuf>> {
+    match super::pgo::tools() {
+        Ok(tools) => super::pgo::build(&tools).map(Some),
+        Err(missing) => {
+            println!("without the gateway as a profile guides it: {missing:#}");
+            Ok(None)
+        }
+    }
 }
 
 fn write(rows: &[Row], path: &Path) -> Result<()> {

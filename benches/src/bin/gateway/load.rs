@@ -22,17 +22,39 @@ use crate::systems::CpuTime;
 /// Users in whose names is asked, each of whom has a rate.
 const USERS: usize = 64;
 
-/// One kind of request, so many at once.
+/// What is asked for, and by whom.
 #[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    pub(crate) path: &'static str,
+    pub(crate) model: &'static str,
+    /// What users' names begin with.
+    pub(crate) user: &'static str,
+    pub(crate) key: String,
+    /// How a stream ends.
+    pub(crate) end: &'static str,
+}
+
+impl Default for Asked {
+    /// Chat by anyone.
+    fn default() -> Self {
+        Self { path: "/v1/chat/completions", model: "m", user: "u", key: String::new(), end: "[DONE]\n\n" }
+    }
+}
+
+/// One kind of request, so many at once.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Case {
-    prompt_kib: usize,
-    stream: bool,
+    pub(crate) prompt_kib: usize,
+    pub(crate) stream: bool,
     pub(crate) concurrency: usize,
+    pub(crate) asked: Asked,
 }
 
 impl Case {
+    /// What is measured.
     pub(crate) fn all() -> Vec<Self> {
-        let case = |prompt_kib, stream, concurrency| Self { prompt_kib, stream, concurrency };
+        let case =
+            |prompt_kib, stream, concurrency| Self { prompt_kib, stream, concurrency, ..Self::default() };
         let mut cases = Vec::new();
         for concurrency in [1, 32, 256] {
             cases.extend([
@@ -48,13 +70,31 @@ impl Case {
     /// A request of each user.
     fn bodies(&self) -> Arc<[Bytes]> {
         let words = "lorem ipsum dolor sit amet ".repeat(self.prompt_kib * 1_024 / 27);
+        let (Asked { model, user: prefix, .. }, stream) = (&self.asked, self.stream);
         let body = |user| {
             format!(
-                r#"{{"model":"m","stream":{},"user":"u{user}","messages":[{{"role":"user","content":"{words}"}}],"max_tokens":100}}"#,
-                self.stream
+                r#"{{"model":"{model}","stream":{stream},"user":"{prefix}{user}","messages":[{{"role":"user","content":"{words}"}}],"max_tokens":100}}"#,
             )
         };
         (0..USERS).map(|user| Bytes::from(body(user))).collect()
+    }
+
+    fn request(&self, address: SocketAddr, body: Bytes) -> Result<Request<Full<Bytes>>, http::Error> {
+        let request = Request::post(self.asked.path)
+            .header("host", address.to_string())
+            .header("content-type", "application/json");
+        let has_key = !self.asked.key.is_empty();
+        let request = if has_key {
+            request.header("authorization", format!("Bearer {}", self.asked.key))
+        } else {
+            request
+        };
+        request.body(Full::new(body))
+    }
+
+    /// The end of an answer that is whole.
+    fn end(&self) -> &'static [u8] {
+        if self.stream { self.asked.end.as_bytes() } else { b"}" }
     }
 }
 
@@ -99,7 +139,7 @@ pub(crate) async fn run(
     let (start, mut clients) = (Instant::now(), JoinSet::new());
     let bodies = case.bodies();
     for _ in 0..case.concurrency {
-        clients.spawn(client(address, Arc::clone(&bodies), case.stream, start + time));
+        clients.spawn(client(address, Arc::clone(&bodies), case.clone(), start + time));
     }
     let mut measured = Measured::default();
     while let Some(latencies) = clients.join_next().await {
@@ -119,7 +159,7 @@ type Failed = Box<dyn Error + Send + Sync>;
 async fn client(
     address: SocketAddr,
     bodies: Arc<[Bytes]>,
-    stream: bool,
+    case: Case,
     until: Instant,
 ) -> Result<Histogram<u64>, Failed> {
     let (mut sender, mut latencies) = (connect(address).await?, Histogram::<u64>::new(3)?);
@@ -129,11 +169,10 @@ async fn client(
         }
         let start = Instant::now();
         sender.ready().await?;
-        let response = sender.send_request(request(address, body.clone())?).await?;
+        let response = sender.send_request(case.request(address, body.clone())?).await?;
         let status = response.status();
         let last = last_bytes(response.into_body()).await?;
-        let end: &[u8] = if stream { b"[DONE]\n\n" } else { b"}" };
-        if !status.is_success() || !last.ends_with(end) {
+        if !status.is_success() || !last.ends_with(case.end()) {
             return Err(format!("{status}: {}", String::from_utf8_lossy(&last)).into());
         }
         latencies.record(start.elapsed().as_nanos() as u64)?;
@@ -147,13 +186,6 @@ async fn connect(address: SocketAddr) -> Result<SendRequest<Full<Bytes>>, Failed
     let (sender, driver) = http1::handshake(TokioIo::new(connection)).await?;
     tokio::spawn(driver);
     Ok(sender)
-}
-
-fn request(address: SocketAddr, body: Bytes) -> Result<Request<Full<Bytes>>, http::Error> {
-    Request::post("/v1/chat/completions")
-        .header("host", address.to_string())
-        .header("content-type", "application/json")
-        .body(Full::new(body))
 }
 
 /// Reads an answer to its end, of which it gives the last bytes: frames may part anywhere.
@@ -172,10 +204,10 @@ async fn last_bytes(mut body: Incoming) -> Result<Vec<u8>, Failed> {
 /// Streams that are slow, each of which has begun. They end when they are dropped.
 pub(crate) async fn open_streams(address: SocketAddr, count: usize) -> Result<Vec<Incoming>, Box<dyn Error>> {
     let body = Bytes::from_static(br#"{"model":"m","stream":true,"user":"slow","messages":[]}"#);
-    let mut streams = Vec::new();
+    let (mut streams, case) = (Vec::new(), Case::default());
     for _ in 0..count {
         let mut sender = connect(address).await.map_err(|error| error as Box<dyn Error>)?;
-        let mut answer = sender.send_request(request(address, body.clone())?).await?.into_body();
+        let mut answer = sender.send_request(case.request(address, body.clone())?).await?.into_body();
         answer.frame().await.ok_or("a stream has no beginning")??;
         streams.push(answer);
     }

@@ -8,13 +8,16 @@
 mod load;
 mod proxy;
 mod systems;
+mod training;
 
 use std::error::Error;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::Serialize;
-use waypost_lab::http::{HttpProvider, HttpRequest, Speech};
+use tokio::net::TcpListener;
+use tokio::task::LocalSet;
+use waypost_lab::http::{HttpProvider, HttpRequest, Script, Speech};
 
 use load::{Case, Measured};
 use systems::System;
@@ -23,6 +26,13 @@ use systems::System;
 const EVENTS: u32 = 64;
 /// Between two events of a slow stream, so that many are open at once.
 const SLOWLY: Duration = Duration::from_millis(100);
+
+/// Which requests fail where their users are flaky: one in so many.
+const FAILS: u64 = 32;
+/// What our programs are called, in the order in which they are given: as cargo builds it, and as a profile guided it.
+const GATEWAYS: [&str; 2] = ["waypost", "waypost guided"];
+/// Instead of a file for the report.
+const NO_FILE: &str = "-";
 
 /// How often each system is measured in a case.
 const ROUNDS: u32 = 3;
@@ -62,39 +72,47 @@ fn main() -> Result<(), Box<dyn Error>> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
         ["upstream", address] => runtime.block_on(upstream(address.parse()?)),
-        ["proxy", address, to] => runtime.block_on(proxy::serve(address.parse()?, to.parse()?)),
-        ["run", waypost, seconds, ref rest @ ..] => {
+        ["proxy", address, to] => LocalSet::new().block_on(&runtime, async {
+            let listener = TcpListener::bind(address.parse::<SocketAddr>()?).await?;
+            Ok(proxy::serve(listener, to.parse()?).await?)
+        }),
+        ["train", waypost] => LocalSet::new().block_on(&runtime, training::train(waypost)),
+        ["run", seconds, file, ref waypost @ ..] => {
             let report = runtime.block_on(measure(waypost, Duration::from_secs_f64(seconds.parse()?)))?;
             print(&report);
-            if let [file] = rest {
+            if file != NO_FILE {
                 std::fs::write(file, serde_json::to_string_pretty(&report)? + "\n")?;
             }
             Ok(())
         }
-        _ => Err("upstream ADDRESS | proxy ADDRESS TO | run WAYPOST SECONDS [FILE]".into()),
+        _ => Err("upstream ADDRESS | proxy ADDRESS TO | train WAYPOST | run SECONDS FILE|- WAYPOST [GUIDED]"
+            .into()),
     }
 }
 
-/// The provider: answers at once, or slowly when the request says so.
+/// The provider: answers at once, or slowly or at times not when the request says so.
 async fn upstream(address: SocketAddr) -> Result<(), Box<dyn Error>> {
     let _provider = HttpProvider::start_at(address, |request: &HttpRequest| {
-        let slow = memchr::memmem::find(&request.body, b"\"slow\"").is_some();
-        let per_token = if slow { SLOWLY } else { Duration::ZERO };
+        let says = |word: &[u8]| memchr::memmem::find(&request.body, word).is_some();
+        if request.number.is_multiple_of(FAILS) && says(b"\"flaky") {
+            return Script::status(503, &[], r#"{"error":{"message":"overloaded"}}"#);
+        }
+        let per_token = if says(b"\"slow\"") { SLOWLY } else { Duration::ZERO };
         Speech { words: EVENTS, per_token, ..Speech::default() }.answer(request)
     })
     .await?;
     std::future::pending().await
 }
 
-async fn measure(waypost: &str, time: Duration) -> Result<Report, Box<dyn Error>> {
+async fn measure(waypost: &[&str], time: Duration) -> Result<Report, Box<dyn Error>> {
     let provider = systems::free_address()?;
     let _provider = systems::upstream(provider)?;
     systems::ready(provider).await?;
     let (mut systems, mut report) = (Vec::new(), Report { rows: Vec::new(), memory: Vec::new() });
-    for system in
-        [System::bare_proxy(provider)?, System::nginx(provider)?, Some(System::waypost(waypost, provider)?)]
-    {
-        let Some(system) = system else { continue };
+    let others = [System::bare_proxy(provider)?, System::nginx(provider)?];
+    let ours = GATEWAYS.iter().zip(waypost).map(|(name, program)| System::waypost(name, program, provider));
+    for system in others.into_iter().flatten().map(Ok).chain(ours) {
+        let system = system?;
         let ready_after_ms = systems::ready(system.address).await?.as_secs_f64() * 1e3;
         let idle_mib = system.resident_mib()?;
         report.memory.push(Memory {
@@ -150,7 +168,7 @@ impl Row {
 
 fn print(report: &Report) {
     println!(
-        "\n{:<16} {:>11} {:<12} {:>12} {:>8} {:>10} {:>11} {:>10} {:>10}",
+        "\n{:<16} {:>11} {:<14} {:>12} {:>8} {:>10} {:>11} {:>10} {:>10}",
         "case",
         "concurrency",
         "system",
@@ -167,7 +185,7 @@ fn print(report: &Report) {
         };
         let bare = report.rows.iter().find(is_same).map_or(f64::NAN, |bare| bare.cpu_us_per_request);
         println!(
-            "{:<16} {:>11} {:<12} {:>12.1} {:>8.2} {:>10.1} {:>11.0} {:>10.0} {:>10.0}",
+            "{:<16} {:>11} {:<14} {:>12.1} {:>8.2} {:>10.1} {:>11.0} {:>10.0} {:>10.0}",
             row.case,
             row.concurrency,
             row.system,
@@ -181,7 +199,7 @@ fn print(report: &Report) {
     }
     for memory in &report.memory {
         println!(
-            "{:<12} idle {:.1} MiB, with 256 streams {:.1} MiB, ready after {:.0} ms",
+            "{:<14} idle {:.1} MiB, with 256 streams {:.1} MiB, ready after {:.0} ms",
             memory.system, memory.idle_mib, memory.with_256_streams_mib, memory.ready_after_ms
         );
     }

@@ -16,6 +16,23 @@ const CORES: [&str; 2] = ["0", "1"];
 /// How long a system may take to start.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// What the gateway has besides where it listens: two candidates, limits of three kinds, a budget and a rule.
+fn measured_config(provider: SocketAddr) -> String {
+    format!(
+        "[providers.a]\ntype = \"openai-compatible\"\nendpoint = \"http://{provider}/v1\"\n\
+         [providers.b]\ntype = \"openai-compatible\"\nendpoint = \"http://{provider}/v1\"\n\
+         [models.m]\nstrategy = \"peak-ewma\"\ncandidates = [\n\
+         {{ provider = \"a\", price = {{ input = 2.5, output = 10.0 }}, limits = {{ requests = \"60M/min\" }} }},\n\
+         {{ provider = \"b\", price = {{ input = 2.5, output = 10.0 }} }} ]\n{POLICIES}"
+    )
+}
+
+/// Limits, a budget and a rule about a provider `a`.
+pub(crate) const POLICIES: &str = "\
+    [limits.requests]\nrequests = \"1M/s\"\n[limits.tokens]\ntokens = \"16M/s\"\nper = [\"user\"]\n\
+    [limits.money]\nmonthly = \"$1,000,000\"\n\
+    [[rules]]\nid = \"large\"\nwhen = { prompt_tokens = \">= 100000\" }\nthen = { pool = [\"a\"] }\n";
+
 /// A process that is ended when it is dropped.
 pub(crate) struct Process(Child, Option<PathBuf>);
 
@@ -125,25 +142,38 @@ impl System {
         Ok(Some(Self { name: "nginx", address, process: Process(process, Some(folder)) }))
     }
 
-    /// The gateway, with all that it has: keys, rules, limits, budgets, health, metrics.
-    pub(crate) fn waypost(program: &str, provider: SocketAddr) -> Result<Self, Box<dyn Error>> {
-        let (address, folder) = (free_address()?, folder("waypost")?);
-        let config = format!(
-            "[server]\nlisten = \"{address}\"\nadmin = \"{admin}\"\n\
-             [providers.a]\ntype = \"openai-compatible\"\nendpoint = \"http://{provider}/v1\"\n\
-             [providers.b]\ntype = \"openai-compatible\"\nendpoint = \"http://{provider}/v1\"\n\
-             [models.m]\nstrategy = \"peak-ewma\"\ncandidates = [\n\
-             {{ provider = \"a\", price = {{ input = 2.5, output = 10.0 }}, limits = {{ requests = \"60M/min\" }} }},\n\
-             {{ provider = \"b\", price = {{ input = 2.5, output = 10.0 }} }} ]\n\
-             [limits.requests]\nrequests = \"1M/s\"\n[limits.tokens]\ntokens = \"16M/s\"\nper = [\"user\"]\n\
-             [limits.money]\nmonthly = \"$1,000,000\"\n\
-             [[rules]]\nid = \"large\"\nwhen = {{ prompt_tokens = \">= 100000\" }}\nthen = {{ pool = [\"a\"] }}\n",
-            admin = free_address()?,
-        );
+    /// The gateway, with all that it has: rules, limits, budgets, health, metrics.
+    pub(crate) fn waypost(
+        name: &'static str,
+        program: &str,
+        provider: SocketAddr,
+    ) -> Result<Self, Box<dyn Error>> {
+        Self::waypost_with(name, program, &measured_config(provider))
+    }
+
+    /// The gateway, in front of providers that the configuration names.
+    pub(crate) fn waypost_with(
+        name: &'static str,
+        program: &str,
+        config: &str,
+    ) -> Result<Self, Box<dyn Error>> {
+        let (address, folder) = (free_address()?, folder(name)?);
+        let admin = free_address()?;
         let file = folder.join("waypost.toml");
-        fs::write(&file, config)?;
+        fs::write(&file, format!("[server]\nlisten = \"{address}\"\nadmin = \"{admin}\"\n{config}"))?;
         let process = on_core(CORES[0], program).arg("serve").arg(file).spawn()?;
-        Ok(Self { name: "waypost", address, process: Process(process, Some(folder)) })
+        Ok(Self { name, address, process: Process(process, Some(folder)) })
+    }
+
+    /// Ends it in order, as an operator would, and waits until it has ended.
+    pub(crate) fn end(mut self) -> Result<(), Box<dyn Error>> {
+        let asked = Command::new("kill").arg(self.process.0.id().to_string()).status()?;
+        let ended = self.process.0.wait()?;
+        if asked.success() && ended.success() {
+            Ok(())
+        } else {
+            Err(format!("{}: {ended}", self.name).into())
+        }
     }
 
     /// How long it has run, all threads together.
