@@ -43,7 +43,7 @@ fn show(command: &Command) -> String {
     environment.chain([program]).chain(arguments).collect::<Vec<_>>().join(" ")
 }
 
-/// The folder that cargo builds in.
+/// The folder that cargo builds in, whole: cargo, which runs at the workspace's root, takes it from there.
 pub(crate) fn target() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), Into::into)
+    root().join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
 }

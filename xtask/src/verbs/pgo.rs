@@ -36,6 +36,7 @@ pub(super) fn tools() -> Result<Tools> {
     let about = said(Command::new("rustc").arg("-vV"))?;
     let says = |what| about.lines().find_map(|line| line.strip_prefix(what)).map(str::trim);
     let host = says("host:").context("rustc does not say its host")?.to_owned();
+    ensure!(host.contains("linux"), "only on Linux: the load to learn from pins its processes to cores");
     let version = says("LLVM version:").context("rustc does not say its LLVM")?;
     let major = version.split('.').next().unwrap_or(version);
     let sysroot = PathBuf::from(said(Command::new("rustc").args(["--print", "sysroot"]))?.trim());
@@ -59,18 +60,27 @@ fn said(command: &mut Command) -> Result<String> {
 /// its profile.
 pub(super) fn build(tools: &Tools) -> Result<PathBuf> {
     let folder = command::target().join("pgo");
-    let (profile, raw) = (folder.join("waypost.profdata"), folder.join("raw"));
+    let (profile, raw, guided) = (folder.join("waypost.profdata"), folder.join("raw"), folder.join("guided"));
     let counting = compile(tools, &folder.join("counting"), flag("-Cprofile-generate=", &raw))?;
     if changed(&profile).is_none_or(|learned| changed(&counting).is_some_and(|built| built > learned)) {
+        // Cargo does not see that a profile is another one.
+        remove(&guided)?;
         learn(tools, &counting, &raw, &profile)?;
     }
-    compile(tools, &folder.join("guided"), flag("-Cprofile-use=", &profile))
+    compile(tools, &guided, flag("-Cprofile-use=", &profile))
 }
 
 fn flag(name: &str, path: &Path) -> OsString {
     let mut flag = OsString::from(name);
     flag.push(path);
     flag
+}
+
+fn remove(folder: &Path) -> Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder).with_context(|| folder.display().to_string())?;
+    }
+    Ok(())
 }
 
 fn changed(path: &Path) -> Option<SystemTime> {
@@ -86,9 +96,7 @@ fn compile(tools: &Tools, target: &Path, flag: OsString) -> Result<PathBuf> {
 
 /// Puts a binary that counts to work; what it counted becomes the profile.
 fn learn(tools: &Tools, counting: &Path, raw: &Path, profile: &Path) -> Result<()> {
-    if raw.exists() {
-        fs::remove_dir_all(raw)?;
-    }
+    remove(raw)?;
     let train = super::bench::build_gateway_bench()?;
     command::run(Command::new(train).arg("train").arg(counting))?;
     command::run(Command::new(&tools.merger).args(["merge", "--output"]).arg(profile).arg(raw))
