@@ -8,7 +8,7 @@ mod network;
 mod tls;
 
 pub(crate) use connection::{Connection, UpstreamBody};
-pub(crate) use network::{Reach, is_link_local, literal};
+pub(crate) use network::{Reach, is_metadata, literal};
 pub(crate) use tls::{TlsError, TlsSettings};
 
 use std::io;

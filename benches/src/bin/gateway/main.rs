@@ -109,10 +109,13 @@ async fn measure(waypost: &[&str], time: Duration) -> Result<Report, Box<dyn Err
     let _provider = systems::upstream(provider)?;
     systems::ready(provider).await?;
     let (mut systems, mut report) = (Vec::new(), Report { rows: Vec::new(), memory: Vec::new() });
-    let others = [System::bare_proxy(provider)?, System::nginx(provider)?];
-    let ours = GATEWAYS.iter().zip(waypost).map(|(name, program)| System::waypost(name, program, provider));
-    for system in others.into_iter().flatten().map(Ok).chain(ours) {
-        let system = system?;
+    let others = [System::bare_proxy, System::nginx].into_iter().map(|start| start(provider));
+    let ours = GATEWAYS
+        .iter()
+        .zip(waypost)
+        .map(|(name, program)| System::waypost(name, program, provider).map(Some));
+    for system in others.chain(ours) {
+        let Some(system) = system? else { continue };
         let ready_after_ms = systems::ready(system.address).await?.as_secs_f64() * 1e3;
         let idle_mib = system.resident_mib()?;
         report.memory.push(Memory {

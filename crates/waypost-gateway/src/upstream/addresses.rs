@@ -16,7 +16,6 @@ use super::network::literal;
 const MAX_AGE: Duration = Duration::from_secs(30);
 /// How long the first look-up may take.
 const PATIENCE: Duration = Duration::from_secs(5);
-const NO_ADDRESS: &str = "the name leads to no address that may be used; `private = true` at its provider allows those of a private network";
 
 /// The last good addresses of a host. They are looked up again in the background when they are old or do not answer; while
 /// that fails, the old ones stay.
@@ -79,9 +78,14 @@ impl State {
         let Origin { host, port, reach, .. } = &self.origin;
         let found = tokio::net::lookup_host((host.as_str(), *port));
         let found = tokio::time::timeout(PATIENCE, found).await.map_err(|_| io::ErrorKind::TimedOut)??;
-        let addresses: Vec<_> = found.filter(|found| reach.allows(found.ip())).collect();
+        let (addresses, refused): (Vec<_>, Vec<_>) = found.partition(|found| reach.allows(found.ip()));
         if addresses.is_empty() {
-            return Err(io::Error::new(io::ErrorKind::NotFound, NO_ADDRESS));
+            tracing::warn!(
+                host,
+                ?refused,
+                "no address of the name may be used; those of a private network may where its provider is `private`"
+            );
+            return Err(io::ErrorKind::NotFound.into());
         }
         self.known.store(Some(Arc::new(Known { addresses, since: Instant::now(), is_literal: false })));
         Ok(())

@@ -4,8 +4,17 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Endings of names that are of a private network, and of nobody's on the internet: RFC 6761 (`localhost`), RFC 6762
 /// (`local`, and what its appendix G says is used likewise), RFC 8375 (`home.arpa`), ICANN's `internal`, Kubernetes' `svc`.
-const PRIVATE_NAMES: [&str; 9] =
-    ["localhost", "local", "home.arpa", "internal", "svc", "lan", "intranet", "corp", "private"];
+const PRIVATE_NAMES: [&str; 10] =
+    ["localhost", "local", "home.arpa", "internal", "svc", "lan", "intranet", "corp", "home", "private"];
+
+/// Where clouds tell machines their credentials, besides link-local addresses: AWS, Google Cloud, Alibaba, Oracle, Azure.
+const METADATA: [IpAddr; 5] = [
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+    IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
+    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
+];
 
 /// Which addresses a host may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -29,7 +38,7 @@ impl Reach {
 
     /// Whether it may have this address.
     pub(crate) fn allows(self, address: IpAddr) -> bool {
-        !is_link_local(address) && (self == Self::Private || !is_private(address))
+        !is_metadata(address) && (self == Self::Private || !is_private(address))
     }
 }
 
@@ -39,18 +48,34 @@ pub(crate) fn literal(host: &str) -> Option<IpAddr> {
 }
 
 /// Addresses that no provider has, but the metadata service of a cloud does.
-pub(crate) fn is_link_local(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.is_link_local() || address.is_unspecified(),
-        IpAddr::V6(address) => address.is_unicast_link_local() || address.is_unspecified(),
-    }
+pub(crate) fn is_metadata(address: IpAddr) -> bool {
+    let address = innermost(address);
+    METADATA.contains(&address)
+        || address.is_unspecified()
+        || match address {
+            IpAddr::V4(address) => address.is_link_local(),
+            IpAddr::V6(address) => address.is_unicast_link_local(),
+        }
 }
 
 /// Addresses of this machine, of a private network or of nobody, which no host of the internet has (RFC 6890).
 fn is_private(address: IpAddr) -> bool {
-    match address.to_canonical() {
+    match innermost(address) {
         IpAddr::V4(address) => is_private_v4(address),
         IpAddr::V6(address) => is_private_v6(address),
+    }
+}
+
+/// The IPv4 address that one of IPv6 leads to: mapped or compatible (RFC 4291), through NAT64 (RFC 6052), by 6to4 (RFC 3056).
+fn innermost(address: IpAddr) -> IpAddr {
+    let IpAddr::V6(outer) = address.to_canonical() else { return address.to_canonical() };
+    let [a, b, c, d, e, f, high, low] = outer.segments();
+    let of = |high: u16, low: u16| Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)).into();
+    match (a, b) {
+        (0x64, 0xff9b) if [c, d, e, f] == [0; 4] => of(high, low),
+        (0x2002, _) => of(b, c),
+        (0, 0) if [c, d, e, f] == [0; 4] && (high, low) > (0, 1) => of(high, low),
+        _ => outer.into(),
     }
 }
 
@@ -69,36 +94,76 @@ fn is_private_v4(address: Ipv4Addr) -> bool {
 }
 
 fn is_private_v6(address: Ipv6Addr) -> bool {
-    address.is_loopback() || address.is_unique_local() || address.is_multicast()
+    let [a, b, c, d, ..] = address.segments();
+    let is_local_nat64 = [a, b, c] == [0x64, 0xff9b, 1];
+    let is_discarded = [a, b, c, d] == [0x100, 0, 0, 0];
+    let is_teredo = [a, b] == [0x2001, 0];
+    let is_site_local = a & 0xffc0 == 0xfec0;
+    address.is_loopback()
+        || address.is_unique_local()
+        || address.is_multicast()
+        || is_local_nat64
+        || is_discarded
+        || is_teredo
+        || is_site_local
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const LINK_LOCAL: [&str; 5] = ["169.254.169.254", "fe80::1", "0.0.0.0", "::", "::ffff:169.254.169.254"];
-    const PRIVATE: [&str; 13] = [
+    const METADATA: &[&str] = &[
+        "169.254.169.254",
+        "168.63.129.16",
+        "100.100.100.200",
+        "192.0.0.192",
+        "0.0.0.0",
+        "::",
+        "fe80::1",
+        "fd00:ec2::254",
+        "fd20:ce::254",
+        "::ffff:169.254.169.254",
+        "::169.254.169.254",
+        "64:ff9b::169.254.169.254",
+        "2002:a9fe:a9fe::1",
+    ];
+    const PRIVATE: &[&str] = &[
         "127.0.0.1",
         "10.0.0.1",
         "172.31.0.1",
         "192.168.1.1",
-        "100.100.100.200",
-        "192.0.0.192",
+        "100.64.0.1",
+        "192.0.0.8",
         "198.19.0.1",
         "224.0.0.1",
         "0.1.2.3",
         "::1",
-        "fd00:ec2::254",
+        "fd00::1",
+        "fec0::1",
         "ff02::1",
+        "2001::1",
+        "64:ff9b:1::1",
+        "100::1",
         "::ffff:10.0.0.1",
+        "::10.0.0.1",
+        "64:ff9b::10.0.0.1",
+        "2002:0a00:0001::1",
     ];
-    const PUBLIC: [&str; 6] =
-        ["8.8.8.8", "100.128.0.1", "172.32.0.1", "198.20.0.1", "2606:4700::1111", "::ffff:8.8.8.8"];
+    const PUBLIC: &[&str] = &[
+        "8.8.8.8",
+        "100.128.0.1",
+        "172.32.0.1",
+        "198.20.0.1",
+        "2606:4700::1111",
+        "2001:4860::8888",
+        "::ffff:8.8.8.8",
+        "64:ff9b::8.8.8.8",
+    ];
 
     #[test]
     fn x01_names_of_the_internet_do_not_lead_into_private_networks() {
         for (addresses, of_internet, of_private) in
-            [(&LINK_LOCAL[..], false, false), (&PRIVATE, false, true), (&PUBLIC, true, true)]
+            [(METADATA, false, false), (PRIVATE, false, true), (PUBLIC, true, true)]
         {
             for address in addresses {
                 let address = address.parse().unwrap();

@@ -50,6 +50,15 @@ fn b02_a02_every_problem_is_told_at_once_where_it_is() {
 }
 
 #[test]
+fn x01_an_address_of_a_private_network_is_refused_where_the_file_says_so() {
+    for (address, is_refused) in [("10.0.0.1", true), ("[fd00::1]", true), ("8.8.8.8", false)] {
+        let provider = format!("\"http://{address}/\"\nprivate = false");
+        let found = lines(&GOOD.replace("\"http://127.0.0.1:1/v1\"", &provider)).join("\n");
+        assert_eq!(found.contains("of a private network"), is_refused, "{address}: {found}");
+    }
+}
+
+#[test]
 fn b01_to_b14_files_that_are_refused() {
     assert!(Config::read("w", GOOD).is_ok());
     assert!(
@@ -94,8 +103,7 @@ fn b01_to_b14_files_that_are_refused() {
         ("B08", provider("endpoint = \"http://169.254.169.254/\"")),
         ("X01", provider("endpoint = \"http://[::ffff:169.254.169.254]/\"")),
         ("X01", provider("endpoint = \"http://[febf::1]/\"")),
-        ("X01", provider("endpoint = \"http://10.0.0.1/\"\nprivate = false")),
-        ("X01", provider("endpoint = \"http://[fd00:ec2::254]/\"\nprivate = false")),
+        ("X01", provider("endpoint = \"http://[fd00:ec2::254]/\"")),
         ("B08", provider("endpoint = \"http://x.:80/\"")),
         ("B09", nested),
         ("B10", GOOD.replace("[models.m]", "[models.m]\nfallback = [\"m\"]")),

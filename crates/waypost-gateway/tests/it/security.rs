@@ -112,14 +112,15 @@ fn x01_redirects_are_not_followed() {
 #[test]
 fn x01_a_name_leads_into_a_private_network_only_where_that_is_said() {
     run(async {
-        for (is_private, status) in [(false, StatusCode::BAD_GATEWAY), (true, StatusCode::OK)] {
+        for (said, is_allowed) in [("", false), ("private = false\n", false), ("private = true\n", true)] {
             let provider = HttpProvider::start(well).await.unwrap();
-            let url = provider.url().replace("127.0.0.1", "localhost");
-            let text = config(&[url], "");
-            let text = text.replace("endpoint = ", &format!("private = {is_private}\nendpoint = "));
+            // No address as it is written, but the system's resolver makes 127.0.0.1 of it, wherever it is asked.
+            let url = provider.url().replace("127.0.0.1", "127.1");
+            let text = config(&[url], "").replace("endpoint = ", &format!("{said}endpoint = "));
             let rig = Rig::with_text(vec![provider], &text).await;
-            assert_eq!(rig.chat(false).await.status, status);
-            assert_eq!(rig.providers[0].ledger().connections() > 0, is_private, "nothing of it gets out");
+            let status = if is_allowed { StatusCode::OK } else { StatusCode::BAD_GATEWAY };
+            assert_eq!(rig.chat(false).await.status, status, "{said}");
+            assert_eq!(rig.providers[0].ledger().connections() > 0, is_allowed, "nothing of it gets out");
             rig.settled().await;
         }
     });

@@ -6,7 +6,7 @@ use super::Resolver;
 use crate::Endpoint;
 use crate::config::file::{Provider, ProviderKind};
 use crate::signing::AwsKeys;
-use crate::upstream::{Origin, Reach, is_link_local, literal};
+use crate::upstream::{Origin, Reach, is_metadata, literal};
 
 /// A provider under one of its keys.
 pub(super) struct Account<'f> {
@@ -82,9 +82,11 @@ impl<'f> Resolver<'f> {
         let host = uri.host().unwrap_or_default().to_owned();
         let is_tls = uri.scheme() == Some(&http::uri::Scheme::HTTPS);
         // Names are looked at when their addresses are known.
-        let is_metadata = literal(&host).is_some_and(is_link_local);
-        if is_metadata || host.ends_with('.') || uri.query().is_some() {
-            self.problem(path, "an endpoint must be a base URL without query, and not of a link-local host");
+        if literal(&host).is_some_and(is_metadata) || host.ends_with('.') || uri.query().is_some() {
+            self.problem(
+                path,
+                "an endpoint must be a base URL without query, and not of a link-local or metadata address",
+            );
             return None;
         }
         let reach = match is_private {
