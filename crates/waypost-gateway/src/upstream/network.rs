@@ -69,12 +69,10 @@ fn is_private(address: IpAddr) -> bool {
 /// The IPv4 address that one of IPv6 leads to: mapped or compatible (RFC 4291), through NAT64 (RFC 6052), by 6to4 (RFC 3056).
 fn innermost(address: IpAddr) -> IpAddr {
     let IpAddr::V6(outer) = address.to_canonical() else { return address.to_canonical() };
-    let [a, b, c, d, e, f, high, low] = outer.segments();
-    let of = |high: u16, low: u16| Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)).into();
-    match (a, b) {
-        (0x64, 0xff9b) if [c, d, e, f] == [0; 4] => of(high, low),
-        (0x2002, _) => of(b, c),
-        (0, 0) if [c, d, e, f] == [0; 4] && (high, low) > (0, 1) => of(high, low),
+    let of = |high: u16, low: u16| Ipv4Addr::from_bits((u32::from(high) << 16) | u32::from(low)).into();
+    match outer.segments() {
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => of(high, low),
+        [0, 0, 0, 0, 0, 0, high, low] if (high, low) > (0, 1) => of(high, low),
         _ => outer.into(),
     }
 }
@@ -94,18 +92,12 @@ fn is_private_v4(address: Ipv4Addr) -> bool {
 }
 
 fn is_private_v6(address: Ipv6Addr) -> bool {
-    let [a, b, c, d, ..] = address.segments();
-    let is_local_nat64 = [a, b, c] == [0x64, 0xff9b, 1];
-    let is_discarded = [a, b, c, d] == [0x100, 0, 0, 0];
-    let is_teredo = [a, b] == [0x2001, 0];
-    let is_site_local = a & 0xffc0 == 0xfec0;
-    address.is_loopback()
-        || address.is_unique_local()
-        || address.is_multicast()
-        || is_local_nat64
-        || is_discarded
-        || is_teredo
-        || is_site_local
+    // NAT64 of one's own, addresses whose packets are discarded, Teredo, site-local ones of old.
+    let is_special = matches!(
+        address.segments(),
+        [0x64, 0xff9b, 1, ..] | [0x100, 0, 0, 0, ..] | [0x2001, 0, ..] | [0xfec0..=0xfeff, ..]
+    );
+    is_special || address.is_loopback() || address.is_unique_local() || address.is_multicast()
 }
 
 #[cfg(test)]
