@@ -56,7 +56,7 @@ pub(crate) const ALL: &[Verb] = &[
     },
     Verb {
         name: "pgo",
-        about: "the gateway's binary, compiled with a profile of itself at work: faster by a fifth (llvm-tools)",
+        about: "the gateway's binary, compiled with a profile of itself at work (llvm-tools)",
         run: pgo::run,
     },
     Verb { name: "loom", about: "check the concurrency models, every interleaving", run: loom::run },
