@@ -82,7 +82,8 @@ impl<'f> Resolver<'f> {
         let host = uri.host().unwrap_or_default().to_owned();
         let is_tls = uri.scheme() == Some(&http::uri::Scheme::HTTPS);
         // Names are looked at when their addresses are known.
-        if literal(&host).is_some_and(is_metadata) || host.ends_with('.') || uri.query().is_some() {
+        let address = literal(&host);
+        if address.is_some_and(is_metadata) || host.ends_with('.') || uri.query().is_some() {
             self.problem(
                 path,
                 "an endpoint must be a base URL without query, and not of a link-local or metadata address",
@@ -94,7 +95,7 @@ impl<'f> Resolver<'f> {
             Some(false) => Reach::Internet,
             None => Reach::usual(&host),
         };
-        if literal(&host).is_some_and(|address| !reach.allows(address)) {
+        if address.is_some_and(|address| !reach.allows(address)) {
             self.problem(path, "its address is of a private network, and `private = false` refuses those");
             return None;
         }
